@@ -1,0 +1,108 @@
+"""What can be named in a run file: one visible table, name -> "module:object".
+
+Installed packages add their own with an entry point in the group `accord.<kind>`, for example
+`[project.entry-points."accord.scorers"]  my_scorer = "my_package.scorer:MyScorer"`. The Python API takes the object itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from importlib import metadata
+from typing import Any, get_type_hints
+
+from accord.errors import ConfigError, MissingDependency, RegistryError, did_you_mean
+
+TABLES: dict[str, dict[str, str]] = {
+    "families": {
+        "world": "accord.models.stable_diffusion:StableDiffusion",
+        "sd15": "accord.models.stable_diffusion:StableDiffusion",
+        "sd21": "accord.models.stable_diffusion:StableDiffusion",
+        "sdxl": "accord.models.sdxl:StableDiffusionXL",
+        "sd3": "accord.models.sd3:StableDiffusion3",
+        "flux": "accord.models.flux:Flux",
+    },
+    "scorers": {
+        "world_alignment": "accord.world.rewards.alignment:Alignment",
+        "world_aesthetics": "accord.world.rewards.aesthetics:Aesthetics",
+        "world_taste": "accord.world.rewards.taste:Taste",
+        "world_heldout": "accord.world.rewards.heldout:HeldOut",
+        "world_judge": "accord.world.rewards.judge:Judge",
+        "world_checker": "accord.world.rewards.checker:Checker",
+    },
+    "calibrations": {"win_rate": "accord.calibrate.win_rate:win_rate"},
+    "selectors": {
+        "best_worst": "accord.select.best_worst:best_worst",
+        "frontier": "accord.select.frontier:frontier",
+    },
+    "targets": {
+        "one": "accord.targets.one:one",
+        "win_rate_gap": "accord.targets.win_rate_gap:win_rate_gap",
+    },
+    "losses": {
+        "logistic": "accord.losses.logistic:logistic",
+        "squared": "accord.losses.squared:squared",
+    },
+    "noises": {
+        "gaussian_shared": "accord.noise.gaussian_shared:gaussian_shared",
+        "gaussian_independent": "accord.noise.gaussian_independent:gaussian_independent",
+    },
+    "references": {"frozen": "accord.train.reference:Frozen"},
+    "weightings": {
+        "uniform": "accord.diffusion.weighting:uniform",
+        "sigmoid": "accord.diffusion.weighting:sigmoid",
+    },
+}
+
+
+def names(kind: str) -> dict[str, str]:
+    """Return name -> "module:object" for everything of this kind, built in and installed, in the table's order."""
+    if kind not in TABLES:
+        raise RegistryError(f"no kind of plug-in is called '{kind}'{did_you_mean(kind, TABLES)}")
+    installed = {entry.name: entry.value for entry in metadata.entry_points(group=f"accord.{kind}")}
+    return {**installed, **TABLES[kind]}  # an installed package can add a name, never take over one of ours
+
+
+def check(kind: str, name: str) -> None:
+    """Raise RegistryError with the nearest known name unless `name` is registered."""
+    known = names(kind)
+    if name not in known:
+        raise RegistryError(f"no {kind[:-1]} is called '{name}'{did_you_mean(name, known)}")
+
+
+def load(kind: str, name: str) -> Any:
+    """Import and return the object registered under this name."""
+    check(kind, name)
+    module_name, _, attribute = names(kind)[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        missing = error.name or "?"
+        raise MissingDependency(f"{kind[:-1]} '{name}' needs the package '{missing}': pip install {missing}") from error
+
+
+def options_of(function: Any) -> dict[str, inspect.Parameter]:
+    """Return the options of a plug-in: its keyword-only parameters. They are what a run file may set."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def check_options(kind: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options validated against the plug-in's keyword-only parameters.
+
+    Raises ConfigError that names the nearest valid option, or says which type was needed.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    function = load(kind, name)
+    known = options_of(function)
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    valid: dict[str, Any] = {}
+    for key, value in options.items():
+        if key not in known:
+            raise ConfigError(f"{kind[:-1]} '{name}' has no option '{key}'{did_you_mean(key, known)}")
+        try:
+            valid[key] = TypeAdapter(hints.get(key, Any)).validate_python(value, strict=False)
+        except ValidationError as error:
+            raise ConfigError(f"{kind[:-1]} '{name}', option '{key}': {error.errors()[0]['msg']}, not {value!r}") from error
+    return valid
