@@ -1,7 +1,11 @@
 """What can be named in a run file: one visible table, name -> "module:object".
 
-Installed packages add their own with an entry point in the group `accord.<kind>`, for example
-`[project.entry-points."accord.scorers"]  my_scorer = "my_package.scorer:MyScorer"`. The Python API takes the object itself.
+Installed packages add their own with an entry point in the group `accord.<kind>`, for example in pyproject.toml
+
+    [project.entry-points."accord.scorers"]
+    my_scorer = "my_package.scorer:MyScorer"
+
+The Python API takes the object itself.
 """
 
 from __future__ import annotations
@@ -52,7 +56,13 @@ TABLES: dict[str, dict[str, str]] = {
         "uniform": "accord.diffusion.weighting:uniform",
         "sigmoid": "accord.diffusion.weighting:sigmoid",
     },
+    "timestep_samplings": {
+        "uniform": "accord.diffusion.timesteps:uniform",
+        "logit_normal": "accord.diffusion.timesteps:logit_normal",
+    },
 }
+
+_ONE = {"families": "family", "losses": "loss"}  # the other kinds lose their s
 
 
 def names(kind: str) -> dict[str, str]:
@@ -63,11 +73,16 @@ def names(kind: str) -> dict[str, str]:
     return {**installed, **TABLES[kind]}  # an installed package can add a name, never take over one of ours
 
 
+def singular(kind: str) -> str:
+    """Return the word for one plug-in of this kind."""
+    return _ONE.get(kind, kind.removesuffix("s")).replace("_", " ")
+
+
 def check(kind: str, name: str) -> None:
     """Raise RegistryError with the nearest known name unless `name` is registered."""
     known = names(kind)
     if name not in known:
-        raise RegistryError(f"no {kind[:-1]} is called '{name}'{did_you_mean(name, known)}")
+        raise RegistryError(f"no {singular(kind)} is called '{name}'{did_you_mean(name, known)}")
 
 
 def load(kind: str, name: str) -> Any:
@@ -78,7 +93,9 @@ def load(kind: str, name: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
         missing = error.name or "?"
-        raise MissingDependency(f"{kind[:-1]} '{name}' needs the package '{missing}': pip install {missing}") from error
+        raise MissingDependency(
+            f"{singular(kind)} '{name}' needs the package '{missing}': pip install {missing}"
+        ) from error
 
 
 def options_of(function: Any) -> dict[str, inspect.Parameter]:
@@ -100,9 +117,10 @@ def check_options(kind: str, name: str, options: dict[str, Any]) -> dict[str, An
     valid: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
-            raise ConfigError(f"{kind[:-1]} '{name}' has no option '{key}'{did_you_mean(key, known)}")
+            raise ConfigError(f"{singular(kind)} '{name}' has no option '{key}'{did_you_mean(key, known)}")
         try:
             valid[key] = TypeAdapter(hints.get(key, Any)).validate_python(value, strict=False)
         except ValidationError as error:
-            raise ConfigError(f"{kind[:-1]} '{name}', option '{key}': {error.errors()[0]['msg']}, not {value!r}") from error
+            problem = error.errors()[0]["msg"]
+            raise ConfigError(f"{singular(kind)} '{name}', option '{key}': {problem}, not {value!r}") from error
     return valid
