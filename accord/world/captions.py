@@ -15,10 +15,12 @@ each of them optionally followed by `on a black background`.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from accord.errors import AccordError
-from accord.world.vocabulary import BACKGROUNDS, COLORS, NUMBERS, RELATIONS, SHAPES
+from accord.world.vocabulary import BACKGROUNDS, COLORS, NUMBERS, RELATIONS, SHAPES, SKILLS
 
 
 class CaptionError(AccordError):
@@ -150,3 +152,26 @@ def all_captions() -> Iterator[Caption]:
     ]
     for pair, relation, background in itertools.product(plain + colored, (None, *RELATIONS), places):
         yield Caption(pair, relation, background)
+
+
+def draw_caption(skill: str, rng: np.random.Generator) -> Caption:
+    """A random caption of one of SKILLS. Three in ten name the background; half of the position captions name colours.
+
+    Both nouns of an attribution have the same shape in one of five captions.
+    """
+    if skill not in SKILLS:
+        raise CaptionError(f"unknown skill {skill!r}; known are {', '.join(SKILLS)}")
+    shapes = [str(shape) for shape in rng.permutation(SHAPES)]
+    colors: list[str | None] = [str(color) for color in rng.permutation(COLORS)]
+    colored = {"colors": 1.0, "attribution": 1.0, "counting": 0.8, "position": 0.5}.get(skill, 0.0)
+    if rng.random() >= colored:
+        colors = [None, None]
+    elif rng.random() < 0.2:
+        shapes[1] = shapes[0]
+    pair = tuple(Asked(shape, color) for shape, color in zip(shapes[:2], colors, strict=False))
+    if skill == "counting":
+        pair = (replace(pair[0], count=int(rng.choice(list(NUMBERS.values())))),)
+    asked = pair if skill in ("two", "attribution", "position") else pair[:1]
+    relation = str(rng.choice(RELATIONS)) if skill == "position" else None
+    background = str(rng.choice(list(BACKGROUNDS))) if rng.random() < 0.3 else None
+    return Caption(asked, relation, background)
