@@ -1,0 +1,156 @@
+"""The run folder: one folder per stage, each finished when its manifest is there.
+
+A stage asks `open_stage` whether there is anything to do. Output that was made with other settings, or from inputs
+that have changed since, is never mixed with new output: it is refused, or replaced if the user says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from accord.errors import ArtifactError, MissingArtifact, StaleArtifact
+from accord.files import read_json, remove_temporary, sha256, write_json
+from accord.manifest import FILE, Manifest, digest, load_manifest, plain, versions
+
+BEGUN = "begun.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's folder, opened for this run."""
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    is_finished: bool
+
+    def finish(self, counts: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> Manifest:
+        """Write the manifest over every file that is in the folder now: the stage is done."""
+        files = {
+            str(path.relative_to(self.folder)): sha256(path)
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name not in (FILE, BEGUN) and not _is_scratch(path.relative_to(self.folder))
+        }
+        manifest = Manifest(
+            self.name, self.settings, self.inputs, plain(dict(counts)), files, plain(dict(facts or {})), versions()
+        )
+        manifest.save(self.folder)
+        (self.folder / BEGUN).unlink(missing_ok=True)
+        return manifest
+
+
+def open_stage(
+    run: Path,
+    name: str,
+    settings: Mapping[str, Any],
+    inputs: tuple[str, ...] = (),
+    redo: bool = False,
+    is_cheap: bool = False,
+) -> Stage:
+    """Open `run/name` for a stage with these settings, reading from the stages `inputs`.
+
+    The returned stage is finished if its output is there, whole, and made with just these settings and inputs.
+    Output made otherwise raises StaleArtifact, unless `redo` is set or the stage `is_cheap`: then it is removed.
+    Raises MissingArtifact if an input stage has not finished.
+    """
+    folder = run / name
+    wanted = {"settings": plain(dict(settings)), "inputs": {stage: input_digest(run, stage) for stage in inputs}}
+    if folder.is_dir():
+        remove_temporary(folder)
+    manifest = load_manifest(folder)
+    found = _found(folder, manifest)
+    if found is not None and found != wanted:
+        if not (redo or is_cheap):
+            raise StaleArtifact(_stale(folder, found, wanted))
+        shutil.rmtree(folder)
+        manifest = None
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = manifest is not None and all((folder / file).is_file() for file in manifest.files)
+    if not finished:
+        (folder / FILE).unlink(missing_ok=True)
+        write_json(folder / BEGUN, wanted)
+    return Stage(name, folder, wanted["settings"], wanted["inputs"], finished)
+
+
+def input_digest(run: Path, stage: str) -> str:
+    """Return the digest of a finished stage. Raises MissingArtifact that says which command makes it."""
+    if load_manifest(run / stage) is None:
+        command = stage.split("/")[0]
+        raise MissingArtifact(f"{run / stage} is not finished; run `accord {command}` on this run file first")
+    return digest(run / stage)
+
+
+def state_of(run: Path, name: str, settings: Mapping[str, Any], inputs: tuple[str, ...]) -> str:
+    """Return "finished", "stale", "begun", "waiting" (an input is missing) or "absent", and change nothing."""
+    folder = run / name
+    found = _found(folder, load_manifest(folder))
+    if any(load_manifest(run / stage) is None for stage in inputs):
+        return "waiting" if found is None else "stale"
+    wanted = {"settings": plain(dict(settings)), "inputs": {stage: digest(run / stage) for stage in inputs}}
+    if found is None:
+        return "absent"
+    if found != wanted:
+        return "stale"
+    return "finished" if load_manifest(folder) is not None else "begun"
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run folder for this process. Raises ArtifactError if another process holds it.
+
+    The operating system drops the lock when a process ends, also when it is killed.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    holder = run / ".holder"
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            holder.write_text(str(os.getpid()))
+            yield
+    except Timeout as error:
+        process = holder.read_text() if holder.is_file() else "?"
+        raise ArtifactError(
+            f"{run} is in use by process {process}; wait for it, or give this run another folder (--set folder=...)"
+        ) from error
+
+
+def _is_scratch(path: Path) -> bool:
+    """Say whether a path belongs to what a stage keeps for itself and does not promise: events, checkpoints."""
+    return any(part.startswith(".") for part in path.parts) or path.parts[0] in ("tensorboard", "checkpoints")
+
+
+def _found(folder: Path, manifest: Manifest | None) -> dict[str, Any] | None:
+    """Return settings and inputs of what is in the folder, finished or begun; None if there is nothing."""
+    if manifest is not None:
+        return {"settings": manifest.settings, "inputs": manifest.inputs}
+    begun = folder / BEGUN
+    return read_json(begun) if begun.is_file() else None
+
+
+def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    changed = [
+        f"{name} was {_short(found['settings'].get(name))} and is now {_short(wanted['settings'].get(name))}"
+        for name in sorted(found["settings"].keys() | wanted["settings"].keys())
+        if found["settings"].get(name) != wanted["settings"].get(name)
+    ] + [
+        f"the output of '{stage}' has changed"
+        for stage in sorted(found["inputs"].keys() | wanted["inputs"].keys())
+        if found["inputs"].get(stage) != wanted["inputs"].get(stage)
+    ]
+    return (
+        f"{folder} was made differently: {'; '.join(changed)}. "
+        "Add --redo to replace it, or use another folder (--set folder=...)"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
