@@ -1,0 +1,1 @@
+"""Scorers of the embedded world, one file each."""
