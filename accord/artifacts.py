@@ -68,16 +68,15 @@ def open_stage(
         remove_temporary(folder)
     manifest = load_manifest(folder)
     found = _found(folder, manifest)
-    if found is not None and found != wanted:
-        if not (redo or is_cheap):
-            raise StaleArtifact(_stale(folder, found, wanted))
+    if found is not None and found != wanted and not (redo or is_cheap):
+        raise StaleArtifact(_stale(folder, found, wanted))
+    if found != wanted and folder.is_dir():  # also files of unknown origin, which nothing vouches for
         shutil.rmtree(folder)
         manifest = None
-    folder.mkdir(parents=True, exist_ok=True)
     finished = manifest is not None and all((folder / file).is_file() for file in manifest.files)
     if not finished:
+        write_json(folder / BEGUN, wanted)  # before the manifest goes: the folder always says what it was made with
         (folder / FILE).unlink(missing_ok=True)
-        write_json(folder / BEGUN, wanted)
     return Stage(name, folder, wanted["settings"], wanted["inputs"], finished)
 
 

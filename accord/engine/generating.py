@@ -1,0 +1,119 @@
+"""Draw images of prompts with a model, in shards of whole prompts.
+
+An image's noise is an address (run seed, prompt, index), so the same config draws the same image in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.config import Config
+from accord.engine.models import open_run_model
+from accord.engine.pool import run_shards
+from accord.images import ImageRow, encode_image, image_id, part_path, write_images
+from accord.seeding import address
+from accord.types import Prompt
+
+
+@dataclass(frozen=True)
+class ImageShard:
+    """Some prompts, and the file their images go to."""
+
+    path: Path
+    prompts: tuple[Prompt, ...]
+
+
+def image_seed(seed: int, prompt_id: str, index: int) -> int:
+    """Return the seed of an image's starting noise."""
+    return address(seed, "image", prompt_id, index)
+
+
+def make_shards(folder: Path, prompts: Sequence[Prompt], prompts_per_shard: int) -> list[ImageShard]:
+    """Return the shards of these prompts, in order, finished or not."""
+    starts = range(0, len(prompts), prompts_per_shard)
+    return [
+        ImageShard(part_path(folder, number), tuple(prompts[start : start + prompts_per_shard]))
+        for number, start in enumerate(starts)
+    ]
+
+
+def generate_images(
+    config: Config,
+    shards: Sequence[ImageShard],
+    images_per_prompt: int,
+    devices: Sequence[str],
+    adapter: Path | None = None,
+    keep_latents: bool = False,
+) -> Iterator[int]:
+    """Draw every shard that is not there yet; yield the number of images of each as it is written.
+
+    `adapter` is the folder of a tuned adapter or model; None draws from the base model.
+    """
+    arguments = {
+        "config": config,
+        "images_per_prompt": images_per_prompt,
+        "adapter": adapter,
+        "keep_latents": keep_latents,
+    }
+    missing = [shard for shard in shards if not shard.path.is_file()]
+    if missing:
+        yield from run_shards("accord.engine.generating:ImageWorker", arguments, missing, devices)
+
+
+class ImageWorker:
+    """One process's model: draws the images of a shard and writes them."""
+
+    def __init__(
+        self, device: str, config: Config, images_per_prompt: int, adapter: Path | None, keep_latents: bool
+    ) -> None:
+        self.config = config
+        self.images_per_prompt = images_per_prompt
+        self.keep_latents = keep_latents
+        self.model = open_run_model(config, ("denoiser", "text", "vae", "scheduler"), device)
+        if adapter is not None:
+            self.model.load_adapter(adapter)
+
+    def __call__(self, shard: ImageShard) -> int:
+        """Draw and write one shard; return its number of images."""
+        wanted = [(prompt, index) for prompt in shard.prompts for index in range(self.images_per_prompt)]
+        size = self.config.generate.batch_size
+        rows: list[ImageRow] = []
+        for start in range(0, len(wanted), size):
+            rows += self._draw(wanted[start : start + size])
+        write_images(shard.path, rows, self.images_per_prompt)
+        return len(rows)
+
+    def _draw(self, wanted: Sequence[tuple[Prompt, int]]) -> list[ImageRow]:
+        from accord.models.interface import SamplerSettings
+
+        g = self.config.generate
+        settings = SamplerSettings(g.num_inference_steps, g.guidance_scale, g.height, g.width, g.negative_prompt)
+        seeds = [image_seed(self.config.seed, prompt.id, index) for prompt, index in wanted]
+        drawn = self.model.generate([prompt.text for prompt, _ in wanted], seeds, settings)
+        latents = drawn.latents.cpu().numpy() if self.keep_latents else [None] * len(wanted)
+        return [
+            ImageRow(
+                image_id(prompt.id, index),
+                prompt.id,
+                index,
+                seed,
+                encode_image(pixels, g.image_format),
+                pixels.shape[1],
+                pixels.shape[0],
+                latent,
+            )
+            for (prompt, index), seed, pixels, latent in zip(wanted, seeds, drawn.images, latents, strict=True)
+        ]
+
+
+def generation_settings(config: Config) -> dict[str, Any]:
+    """Return what decides the pixels of an image, besides the model: seed and sampler."""
+    keep = {"num_inference_steps", "guidance_scale", "height", "width", "negative_prompt", "batch_size", "image_format"}
+    return {
+        "seed": config.seed,
+        **config.model.model_dump(include={"family", "path", "revision", "dtype"}),
+        **config.generate.model_dump(include=keep),
+    }

@@ -1,0 +1,76 @@
+"""Work on shards: in this process, or in several, each holding its own worker and its own device.
+
+A worker is made once per process and then called with one shard after another; it writes the shard's file itself.
+Shards are independent and written whole, so the number of processes can never show in the result.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from accord.errors import AccordError
+
+Worker = Callable[[Any], Any]
+
+_worker: Worker | None = None  # this process's worker, set once by _start
+
+
+def run_shards(
+    make_worker: str, arguments: dict[str, Any], shards: Sequence[Any], devices: Sequence[str]
+) -> Iterator[Any]:
+    """Yield the worker's answer for every shard, as they finish.
+
+    `make_worker` is "module:callable", called as `callable(device=..., **arguments)` once per device; with one device
+    everything runs in this process. Errors of a worker are raised here; what other shards wrote stays.
+    """
+    if len(devices) == 1 or len(shards) <= 1:
+        worker = _load(make_worker)(device=devices[0], **arguments)
+        for shard in shards:
+            yield worker(shard)
+        return
+    context = multiprocessing.get_context("spawn")
+    waiting = context.Queue()
+    for device in devices:
+        waiting.put(device)
+    # children read the thread limit when they import torch; one thread each, or they fight over the cores
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        with ProcessPoolExecutor(len(devices), context, _start, (make_worker, arguments, waiting)) as pool:
+            futures = [pool.submit(_work, shard) for shard in shards]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BrokenProcessPool as error:
+                raise AccordError(
+                    "a worker process died, most likely for want of memory; finished shards are kept: run the same "
+                    "command again, with fewer engine.workers or a smaller batch_size if it happens again"
+                ) from error
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _load(name: str) -> Callable[..., Worker]:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _start(make_worker: str, arguments: dict[str, Any], waiting: Any) -> None:
+    global _worker
+    _worker = _load(make_worker)(device=waiting.get(), **arguments)
+
+
+def _work(shard: Any) -> Any:
+    assert _worker is not None
+    return _worker(shard)

@@ -1,0 +1,52 @@
+"""generate: prompts -> N images per prompt, each with its seed and, if kept, the sampler's final latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from accord.artifacts import open_stage
+from accord.config import Config
+from accord.engine.devices import worker_devices
+from accord.engine.generating import generate_images, generation_settings, make_shards
+from accord.engine.models import open_run_model
+from accord.engine.prompts import load_prompts
+from accord.outcome import Outcome, reused, timed
+from accord.tables import write_prompts
+from accord.types import Progress, no_progress
+
+NAME = "generate"
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return what decides this stage's output."""
+    return {
+        **generation_settings(config),
+        **config.generate.model_dump(include={"images_per_prompt", "prompts_per_shard", "keep_latents"}),
+        **config.prompts.model_dump(include={"train", "num_train"}),
+    }
+
+
+def generate(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
+    """Draw the training pool. Reads the prompts; writes `generate/prompts.parquet` and the image shards.
+
+    Killed at any moment, it goes on at the next shard and ends with the same bytes.
+    """
+    stage = open_stage(Path(config.folder), NAME, settings(config), redo=redo)
+    if stage.is_finished:
+        return reused(stage.folder)
+    found = load_prompts(config.prompts.train, config.prompts.num_train)
+    shards = make_shards(stage.folder, found.prompts, config.generate.prompts_per_shard)
+    per_prompt = config.generate.images_per_prompt
+    total = len(found.prompts) * per_prompt
+    devices = worker_devices(config.model.device, config.engine.workers)
+    with timed(stage.folder, devices[0]):
+        write_prompts(stage.folder / "prompts.parquet", found.prompts)
+        done = sum(len(shard.prompts) * per_prompt for shard in shards if shard.path.is_file())
+        progress(done, total, "images")
+        for count in generate_images(config, shards, per_prompt, devices, None, config.generate.keep_latents):
+            done += count
+            progress(done, total, "images")
+    fingerprint = open_run_model(config, (), "cpu").fingerprint()
+    counts = {"prompts": len(found.prompts), "images": total, "prompts_dropped": found.dropped}
+    return Outcome(stage.finish(counts, {"model": fingerprint}), stage.folder, was_reused=False)

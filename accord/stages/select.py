@@ -1,0 +1,157 @@
+"""select: score tables -> calibrated rewards, and every valid preference pair with its margins and target.
+
+Reads tables only: changing a rule costs no image and no scorer call.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accord import registry
+from accord.artifacts import open_stage
+from accord.config import Choice, Config
+from accord.errors import SelectionError
+from accord.manifest import load_manifest
+from accord.outcome import Outcome, reused, timed
+from accord.stats.correlation import within_prompt_correlation
+from accord.tables import group_scores, read_scores, write_pairs, write_rewards
+from accord.types import GroupedScores, IndexPairs, Pair, PairScores, Progress, no_progress
+
+NAME = "select"
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return what decides this stage's output."""
+    return {
+        "scorers": list(config.score.scorers),
+        "scales": config.score.scales,
+        **config.method.model_dump(mode="json", include={"calibration", "pairs", "target"}),
+    }
+
+
+def inputs(config: Config) -> tuple[str, ...]:
+    """Return the stages this one reads."""
+    return tuple(f"score/{name}" for name in config.score.scorers)
+
+
+def select(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
+    """Choose pairs. Writes `select/rewards.parquet` and `select/pairs.parquet`.
+
+    Raises SelectionError if no prompt has a valid pair.
+    """
+    run = Path(config.folder)
+    stage = open_stage(run, NAME, settings(config), inputs(config), redo, is_cheap=True)
+    if stage.is_finished:
+        return reused(stage.folder)
+    with timed(stage.folder):
+        scores = group_scores({name: read_scores(run / "score" / name) for name in config.score.scorers})
+        scales = card_scales(config)
+        rewards, used = _calibrated(config.method.calibration, scores.values, scales)
+        found = plugin("selectors", config.method.pairs)(rewards)
+        if len(found.prompt) == 0:
+            raise SelectionError(
+                f"no prompt has a valid pair under '{config.method.pairs.name}' ({_reasons(found)}): "
+                "generate more images per prompt, use fewer scorers, or choose other pairs (method.pairs)"
+            )
+        both = pair_scores(scores, rewards, found)
+        targets = plugin("targets", config.method.target)(both)
+        usable = targets != 0  # a target of zero says nothing about which image is better
+        write_rewards(stage.folder / "rewards.parquet", scores, rewards)
+        write_pairs(stage.folder / "pairs.parquet", _pairs(scores, found, both, targets, usable, config))
+    facts = {**_facts(scores, rewards, both, usable), "scales": dict(zip(scores.scorers, used.tolist(), strict=True))}
+    return Outcome(stage.finish(_counts(scores, found, usable), facts), stage.folder, was_reused=False)
+
+
+def plugin(kind: str, choice: Choice) -> Any:
+    """Return the chosen function with its options filled in."""
+    from functools import partial
+
+    options = registry.check_options(kind, choice.name, choice.options)
+    return partial(registry.load(kind, choice.name), **options)
+
+
+def card_scales(config: Config) -> np.ndarray:
+    """Return the Bradley-Terry scale of each scorer (K,): the run file's, else its card's."""
+    scales = []
+    for name in config.score.scorers:
+        manifest = load_manifest(Path(config.folder) / "score" / name)
+        assert manifest is not None  # open_stage has checked the inputs
+        scales.append(config.score.scales.get(name, manifest.facts["card"]["bradley_terry_scale"]))
+    return np.array(scales, dtype=np.float64)
+
+
+def _calibrated(choice: Choice, scores: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rewards (P, N, K) and the scales (K,) that were used, which `scale = "auto"` finds from the scores."""
+    from accord.calibrate.scales import auto_scales
+
+    used = auto_scales(scores, scales) if choice.options.get("scale") == "auto" else scales
+    return plugin("calibrations", choice)(scores, scales), used
+
+
+def pair_scores(scores: GroupedScores, rewards: np.ndarray, pairs: IndexPairs) -> PairScores:
+    """Return scores and rewards of both images of each pair."""
+    chosen, rejected = (pairs.prompt, pairs.chosen), (pairs.prompt, pairs.rejected)
+    return PairScores(
+        scores.scorers, scores.values[chosen], scores.values[rejected], rewards[chosen], rewards[rejected]
+    )
+
+
+def _pairs(
+    scores: GroupedScores, found: IndexPairs, both: PairScores, targets: np.ndarray, usable: np.ndarray, config: Config
+) -> list[Pair]:
+    """Return the pairs in the order of prompt and image ids."""
+    margins = both.rewards_chosen - both.rewards_rejected
+    pairs = [
+        Pair(
+            scores.prompt_ids[found.prompt[m]],
+            str(scores.image_ids[found.prompt[m], found.chosen[m]]),
+            str(scores.image_ids[found.prompt[m], found.rejected[m]]),
+            tuple(margins[m].tolist()),
+            float(targets[m]),
+            config.method.pairs.name,
+        )
+        for m in np.nonzero(usable)[0]
+    ]
+    return sorted(pairs, key=lambda pair: (pair.prompt_id, pair.chosen_id, pair.rejected_id))
+
+
+def _counts(scores: GroupedScores, found: IndexPairs, usable: np.ndarray) -> dict[str, Any]:
+    is_image = scores.image_ids != ""
+    return {
+        "prompts": len(scores.prompt_ids),
+        "images": int(is_image.sum()),
+        "images_unscored": int((np.isnan(scores.values).any(axis=2) & is_image).sum()),
+        "prompts_with_pairs": len(np.unique(found.prompt[usable])),
+        "pairs": int(usable.sum()),
+        "pairs_without_preference": int((~usable).sum()),
+        "dropped": dict(found.dropped),
+    }
+
+
+def _facts(scores: GroupedScores, rewards: np.ndarray, both: PairScores, usable: np.ndarray) -> dict[str, Any]:
+    """Return what to look at before training: scales, margins, correlations, and how far the rewards agree on pairs."""
+    margins = (both.rewards_chosen - both.rewards_rejected)[usable]
+    with np.errstate(invalid="ignore"):
+        spread = np.nanmax(rewards, axis=1, initial=-np.inf) - np.nanmin(rewards, axis=1, initial=np.inf)
+    spread = np.where(np.isfinite(spread), spread, np.nan)
+    better = both.scores_chosen[usable] > both.scores_rejected[usable]
+    by_name = lambda values: dict(zip(scores.scorers, (_number(v) for v in values), strict=True))  # noqa: E731
+    return {
+        "scorers": list(scores.scorers),
+        "mean_best_worst_margin": by_name(np.nanmean(spread, axis=0)),
+        "mean_margin": by_name(margins.mean(axis=0)),
+        "agreement": by_name(better.mean(axis=0)),
+        "all_agree": float(better.all(axis=1).mean()),
+        "correlation": [[_number(v) for v in row] for row in within_prompt_correlation(scores.values)],
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _reasons(found: IndexPairs) -> str:
+    return ", ".join(f"{count} prompts: {reason}" for reason, count in found.dropped.items()) or "no prompts"

@@ -1,0 +1,120 @@
+"""The narrow tables beside the images: prompts, scores, rewards, pairs. Joined by id, never by position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from accord.errors import ArtifactError
+from accord.files import read_table, write_table
+from accord.images import part_paths
+from accord.types import GroupedScores, Pair, Prompt
+
+PROMPTS = pa.schema(
+    [("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("tags", pa.list_(pa.string()))]
+)
+SCORES = pa.schema(
+    [("image_id", pa.string()), ("prompt_id", pa.string()), ("score", pa.float64()), ("reason", pa.string())]
+)
+PAIRS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("target", pa.float64()),
+        ("rule", pa.string()),
+        ("margins", pa.list_(pa.float64())),
+    ]
+)
+
+
+def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
+    """Write the prompts of a stage, in their order."""
+    rows = [{"id": p.id, "text": p.text, "source": p.source, "tags": list(p.tags)} for p in prompts]
+    write_table(path, pa.Table.from_pylist(rows, schema=PROMPTS))
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Return the prompts in their order."""
+    return [Prompt(r["id"], r["text"], r["source"], tuple(r["tags"])) for r in read_table(path).to_pylist()]
+
+
+def write_scores(
+    path: Path, image_ids: Sequence[str], prompt_ids: Sequence[str], scores: np.ndarray, reasons: Sequence[str]
+) -> None:
+    """Write one shard of one scorer's scores; NaN rows carry the reason."""
+    columns = {"image_id": image_ids, "prompt_id": prompt_ids, "score": scores, "reason": reasons}
+    write_table(path, pa.table(columns, schema=SCORES))
+
+
+def read_scores(folder: Path) -> dict[str, tuple[str, float, str]]:
+    """Return image id -> (prompt id, score or NaN, reason) of one scorer."""
+    found: dict[str, tuple[str, float, str]] = {}
+    for path in part_paths(folder):
+        table = read_table(path).to_pydict()
+        rows = zip(table["image_id"], table["prompt_id"], table["score"], table["reason"], strict=True)
+        found.update({image: (prompt, score, reason) for image, prompt, score, reason in rows})
+    return found
+
+
+def group_scores(by_scorer: Mapping[str, Mapping[str, tuple[str, float, str]]]) -> GroupedScores:
+    """Return all scores as one (P, N, K) array: prompts and images sorted by id, smaller groups padded with NaN.
+
+    An image that one of the scorers has no row for is a broken run: ArtifactError.
+    """
+    scorers = tuple(by_scorer)
+    tables = list(by_scorer.values())
+    images = {image: row[0] for image, row in tables[0].items()}
+    for name, table in by_scorer.items():
+        if table.keys() != images.keys():
+            odd = sorted(table.keys() ^ images.keys())[0]
+            raise ArtifactError(
+                f"the scores of '{name}' and '{scorers[0]}' are not of the same images ({odd} is in one of them only); "
+                "run `accord score` again"
+            )
+    groups: dict[str, list[str]] = {}
+    for image in sorted(images):
+        groups.setdefault(images[image], []).append(image)
+    prompts = sorted(groups)
+    size = max((len(g) for g in groups.values()), default=0)
+    ids = np.full((len(prompts), size), "", dtype=object)
+    values = np.full((len(prompts), size, len(scorers)), np.nan)
+    for p, prompt in enumerate(prompts):
+        ids[p, : len(groups[prompt])] = groups[prompt]
+        for k, table in enumerate(tables):
+            values[p, : len(groups[prompt]), k] = [table[image][1] for image in groups[prompt]]
+    return GroupedScores(tuple(prompts), ids, scorers, values)
+
+
+def write_rewards(path: Path, scores: GroupedScores, rewards: np.ndarray) -> None:
+    """Write raw scores and calibrated rewards (P, N, K) side by side, one row per image."""
+    p, n = np.nonzero(scores.image_ids != "")
+    columns = {"image_id": scores.image_ids[p, n], "prompt_id": np.array(scores.prompt_ids, dtype=object)[p]}
+    for k, name in enumerate(scores.scorers):
+        columns[f"score:{name}"] = scores.values[p, n, k]
+        columns[f"reward:{name}"] = rewards[p, n, k]
+    write_table(path, pa.table({name: pa.array(column) for name, column in columns.items()}))
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+    """Write all pairs, in their order."""
+    columns = {
+        "prompt_id": [p.prompt_id for p in pairs],
+        "chosen_id": [p.chosen_id for p in pairs],
+        "rejected_id": [p.rejected_id for p in pairs],
+        "target": [p.target for p in pairs],
+        "rule": [p.rule for p in pairs],
+        "margins": [list(p.margins) for p in pairs],
+    }
+    write_table(path, pa.table(columns, schema=PAIRS))
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Return all pairs in their order."""
+    return [
+        Pair(r["prompt_id"], r["chosen_id"], r["rejected_id"], tuple(r["margins"]), r["target"], r["rule"])
+        for r in read_table(path).to_pylist()
+    ]
