@@ -107,7 +107,7 @@ def _blur(canvas: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def corrupt(caption: Caption, rng: np.random.Generator) -> Caption:
-    """A caption that differs from `caption` by one hard error: count, relation, swapped colours, a colour or a shape."""
+    """A caption that differs from `caption` by one hard error: count, relation, swapped colours, one word."""
     edits = _edits(caption)
     if not edits:
         raise AccordError(f"no single error is possible in {caption}")
@@ -125,7 +125,9 @@ def _edits(caption: Caption) -> list[Caption]:
     if len(caption.asked) == 2 and first.color is not None:
         second = caption.asked[1]
         if first.shape != second.shape:
-            found.append(replace(caption, asked=(replace(first, color=second.color), replace(second, color=first.color))))
+            found.append(
+                replace(caption, asked=(replace(first, color=second.color), replace(second, color=first.color)))
+            )
     return found + [edit for position in range(len(caption.asked)) for edit in _word_edits(caption, position)]
 
 

@@ -165,9 +165,7 @@ def _draw_places(number: int, relation: str | None, rng: np.random.Generator) ->
         places = SIZE / 2 + free[:, None] * rng.uniform(-1.0, 1.0, (number, 2))
         if _apart(places, radii) and (relation is None or relation_holds(relation, *(places[0] - places[1]).tolist())):
             return [(float(x), float(y), float(r)) for (x, y), r in zip(places, radii, strict=True)]
-    raise AccordError(
-        f"found no layout for {number} things with relation {relation!r}; RADII are too large"
-    )
+    raise AccordError(f"found no layout for {number} things with relation {relation!r}; RADII are too large")
 
 
 def _apart(places: np.ndarray, radii: np.ndarray) -> bool:
