@@ -1,0 +1,1 @@
+"""The mathematics of diffusion and flow models: schedules, noising, predictions, weights. Pure tensors."""

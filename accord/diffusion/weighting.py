@@ -1,0 +1,31 @@
+"""The weight w_t of a timestep inside the implicit reward. It scales the reward, not the loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def uniform(log_snr: Tensor) -> Tensor:
+    """Return 1 for every timestep. log_snr: (B,)."""
+    import torch
+
+    return torch.ones_like(log_snr)
+
+
+def sigmoid(log_snr: Tensor, *, bias: float = 1.5) -> Tensor:
+    """Return `sigmoid(-log_snr + bias)`, (B,) in [0, 1]: small where there is little noise, near 1 where there is much.
+
+    log_snr: (B,), `log(alpha^2 / sigma^2)`; infinite values give exactly 0 or 1.
+    Source: CaPO (arXiv 2502.02588), the monotonic weight of Kingma and Gao (arXiv 2303.00848). bias = 0 is sigma^2 of
+    a variance-preserving schedule.
+
+    >>> import torch
+    >>> sigmoid(torch.tensor([7.07, 1.5, -5.36]))
+    tensor([0.0038, 0.5000, 0.9990])
+    """
+    import torch
+
+    return torch.sigmoid(bias - log_snr)

@@ -1,0 +1,1 @@
+"""How the noise of a training visit is chosen, one file per choice."""
