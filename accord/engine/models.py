@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from accord import registry
 from accord.config import Config
 from accord.engine.devices import training_device
 from accord.errors import ConfigError
 
+if TYPE_CHECKING:
+    from accord.models.interface import DiffusionModel, Part
 
-def open_run_model(config: Config, parts: Collection[str], device: str | None = None) -> Any:
+
+def open_run_model(config: Config, parts: Collection[Part], device: str | None = None) -> DiffusionModel:
     """Return the run's model with only these parts loaded ("denoiser", "text", "vae", "scheduler").
 
     `device` overrides `model.device`. The path `world:flow` stands for the embedded world's own base model.
     """
-    from accord.models.interface import ModelSettings
+    from accord.models.interface import ModelSettings, open_model
 
     settings = ModelSettings(
         family=config.model.family,
@@ -26,7 +28,7 @@ def open_run_model(config: Config, parts: Collection[str], device: str | None = 
         dtype=config.model.dtype,
         device=device or training_device(config.model.device),
     )
-    return registry.load("families", config.model.family).open(settings, frozenset(parts))
+    return open_model(settings, parts)
 
 
 def model_path(path: str) -> str:

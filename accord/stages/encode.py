@@ -1,0 +1,95 @@
+"""encode: pairs -> the training cache: latents once per image, prompt embeddings once per prompt.
+
+After it, training needs neither the autoencoder nor a text encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from accord.artifacts import open_stage
+from accord.config import Config
+from accord.engine.devices import training_device
+from accord.engine.models import open_run_model
+from accord.errors import ArtifactError
+from accord.images import ImageRow, decode_image, iterate_images
+from accord.outcome import Outcome, reused, timed
+from accord.tables import read_pairs, read_prompts
+from accord.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from accord.models.interface import DiffusionModel, Part
+
+T = TypeVar("T")
+
+NAME = "encode"
+BATCH = 16  # images or texts per call; rows of a batch never mix, so the number shows nowhere
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return what decides this stage's output."""
+    return config.model.model_dump(include={"family", "path", "revision", "dtype"})
+
+
+def encode(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
+    """Fill `encode/latents` and `encode/prompts` for every image and prompt of the pairs."""
+    from accord.train.cache import CacheWriter
+
+    run = Path(config.folder)
+    stage = open_stage(run, NAME, settings(config), ("generate", "select"), redo)
+    if stage.is_finished:
+        return reused(stage.folder)
+    pairs = read_pairs(run / "select" / "pairs.parquet")
+    images = {image for pair in pairs for image in (pair.chosen_id, pair.rejected_id)}
+    used = {pair.prompt_id for pair in pairs}
+    texts = {
+        prompt.id: prompt.text for prompt in read_prompts(run / "generate" / "prompts.parquet") if prompt.id in used
+    }
+    parts: tuple[Part, ...] = ("text",) if config.generate.keep_latents else ("text", "vae")
+    device = training_device(config.model.device)
+    with timed(stage.folder, device):
+        model = open_run_model(config, parts)
+        total = len(images) + len(texts)
+        with CacheWriter(stage.folder / "prompts") as writer:
+            for batch in _batches([prompt for prompt in texts if prompt not in writer.written]):
+                writer.add(batch, model.encode_prompts([texts[prompt] for prompt in batch]))
+                progress(len(writer.written), total, "prompts and images")
+        num_decoded = 0
+        with CacheWriter(stage.folder / "latents") as writer:
+            wanted = images - writer.written
+            rows = (row for row in iterate_images(run / "generate", with_latents=True) if row.image_id in wanted)
+            for batch in _batches(rows):
+                latents, decoded = _latents(model, batch)
+                num_decoded += decoded
+                writer.add([row.image_id for row in batch], {"latents": latents})
+                progress(len(texts) + len(writer.written), total, "prompts and images")
+        progress(total, total, "prompts and images")
+    counts = {"prompts": len(texts), "images": len(images), "images_through_the_autoencoder": num_decoded}
+    return Outcome(stage.finish(counts), stage.folder, was_reused=False)
+
+
+def _latents(model: DiffusionModel, rows: Sequence[ImageRow]) -> tuple[Tensor, int]:
+    """Return the latents (B, C, H, W) of these images, and how many had to be encoded for want of stored ones."""
+    import torch
+
+    if all(row.latents is not None for row in rows):
+        return torch.stack([torch.from_numpy(row.latents.copy()) for row in rows if row.latents is not None]), 0
+    pixels = []
+    for row in rows:
+        try:
+            pixels.append(decode_image(row.content))
+        except ValueError as error:
+            raise ArtifactError(f"image {row.image_id} of a chosen pair is damaged: {error}; generate again") from error
+    return model.encode_images(pixels).to(torch.float16).cpu(), len(rows)
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the items in lists of BATCH, reading no further than needed."""
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH)):
+        yield batch

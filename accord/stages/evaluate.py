@@ -1,0 +1,167 @@
+"""evaluate: base and tuned model, same prompts, same seeds, same sampler; what got better and what got worse.
+
+Three steps, each kept: images of both models (`evaluate/base`, `evaluate/tuned`), a score table per scorer and model
+(`evaluate/scores/MODEL/SCORER`), and the numbers with their intervals (`evaluate/metrics`). The base model's images
+depend on no training, so they are drawn once however often the model is tuned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from accord.artifacts import Stage, open_stage
+from accord.config import Config
+from accord.engine.devices import worker_devices
+from accord.engine.generating import generate_images, generation_settings, make_shards
+from accord.engine.prompts import load_prompts
+from accord.engine.scoring import ScoreShard, score_images, scorer_facts
+from accord.files import write_json, write_table
+from accord.images import part_paths
+from accord.outcome import Outcome, reused, timed
+from accord.stats.comparison import Comparison, compare
+from accord.tables import read_prompts, read_scores, write_prompts
+from accord.types import Progress, Prompt, no_progress
+
+NAME = "evaluate"
+MODELS = ("base", "tuned")
+METRICS = "evaluate/metrics"
+
+
+def image_settings(config: Config) -> dict[str, Any]:
+    """Return what decides the evaluation images of either model."""
+    return {
+        **generation_settings(config),
+        **config.prompts.model_dump(include={"evaluate", "num_evaluate"}),
+        "images_per_prompt": config.evaluate.images_per_prompt,
+        "prompts_per_shard": config.generate.prompts_per_shard,
+    }
+
+
+def metric_settings(config: Config) -> dict[str, Any]:
+    """Return what decides the numbers, given images and scores."""
+    keep = {"checker", "tie_epsilon", "confidence", "num_resamples"}
+    return {"seed": config.seed, "roles": roles(config), **config.evaluate.model_dump(include=keep)}
+
+
+def roles(config: Config) -> dict[str, str]:
+    """Return scorer -> "trained", "held_out" or "checker", in the order of the tables."""
+    found = dict.fromkeys(config.score.scorers, "trained") | dict.fromkeys(config.evaluate.held_out, "held_out")
+    if config.evaluate.checker:
+        found.setdefault(config.evaluate.checker, "checker")
+    return found
+
+
+def evaluate(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
+    """Measure the tuned model against its base. Writes the folders named above; `metrics.json` holds the numbers."""
+    for model in MODELS:
+        _draw(config, model, redo, progress)
+    for model in MODELS:
+        _score(config, model, redo, progress)
+    return _measure(config, redo)
+
+
+def _draw(config: Config, model: str, redo: bool, progress: Progress) -> None:
+    run = Path(config.folder)
+    inputs = ("train",) if model == "tuned" else ()
+    stage = open_stage(run, f"{NAME}/{model}", image_settings(config), inputs, redo)
+    if stage.is_finished:
+        return
+    found = load_prompts(config.prompts.evaluate, config.prompts.num_evaluate)
+    shards = make_shards(stage.folder, found.prompts, config.generate.prompts_per_shard)
+    per_prompt = config.evaluate.images_per_prompt
+    total = len(found.prompts) * per_prompt
+    devices = worker_devices(config.model.device, config.engine.workers)
+    adapter = run / "train" / "adapter" if model == "tuned" else None
+    with timed(stage.folder, devices[0]):
+        write_prompts(stage.folder / "prompts.parquet", found.prompts)
+        done = sum(len(shard.prompts) * per_prompt for shard in shards if shard.path.is_file())
+        progress(done, total, f"images of the {model} model")
+        for count in generate_images(config, shards, per_prompt, devices, adapter):
+            done += count
+            progress(done, total, f"images of the {model} model")
+    stage.finish({"prompts": len(found.prompts), "images": total, "prompts_dropped": found.dropped})
+
+
+def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
+    run = Path(config.folder)
+    images = run / NAME / model
+    stages: dict[str, Stage] = {}
+    for name in roles(config):
+        card = scorer_facts(name)
+        wanted = {"scorer": name, "version": card["version"]}
+        stages[name] = open_stage(run, f"{NAME}/scores/{model}/{name}", wanted, (f"{NAME}/{model}",), redo)
+    missing = {name: stage for name, stage in stages.items() if not stage.is_finished}
+    if not missing:
+        return
+    texts = {prompt.id: prompt.text for prompt in read_prompts(images / "prompts.parquet")}
+    shards = [
+        ScoreShard(path, {name: stage.folder / path.name for name, stage in missing.items()})
+        for path in part_paths(images)
+    ]
+    devices = worker_devices(config.model.device, config.engine.workers)
+    for done, _ in enumerate(score_images(shards, texts, config.score.batch_size, devices), 1):
+        progress(done, len(shards), f"shards of the {model} model scored")
+    for stage in missing.values():
+        scores = [score for _, score, _ in read_scores(stage.folder).values()]
+        stage.finish({"images": len(scores), "unscored": int(np.isnan(scores).sum())})
+
+
+def _measure(config: Config, redo: bool) -> Outcome:
+    run = Path(config.folder)
+    inputs = tuple(f"{NAME}/scores/{model}/{name}" for model in MODELS for name in roles(config))
+    stage = open_stage(run, METRICS, metric_settings(config), inputs, redo, is_cheap=True)
+    if stage.is_finished:
+        return reused(stage.folder)
+    prompts = read_prompts(run / NAME / "base" / "prompts.parquet")
+    tables = {
+        model: {name: read_scores(run / NAME / "scores" / model / name) for name in roles(config)} for model in MODELS
+    }
+    with timed(stage.folder):
+        comparison = compare(
+            {model: _scores_by_prompt(tables[model], prompts) for model in MODELS},
+            roles(config),
+            [prompt.tag("skill") or "" for prompt in prompts],
+            seed=config.seed,
+            tie_epsilon=config.evaluate.tie_epsilon,
+            confidence=config.evaluate.confidence,
+            num_resamples=config.evaluate.num_resamples,
+        )
+        _write_scores(stage.folder / "scores.parquet", tables)
+        write_json(stage.folder / "metrics.json", comparison.as_json())
+    return Outcome(stage.finish(_counts(comparison)), stage.folder, was_reused=False)
+
+
+def _scores_by_prompt(
+    by_scorer: dict[str, dict[str, tuple[str, float, str]]], prompts: list[Prompt]
+) -> dict[str, np.ndarray]:
+    """Return scorer -> (P, S) scores, prompts in their order and images in the order of their ids."""
+    found = {}
+    for name, table in by_scorer.items():
+        groups: dict[str, list[float]] = {prompt.id: [] for prompt in prompts}
+        for image in sorted(table):
+            groups[table[image][0]].append(table[image][1])
+        found[name] = np.array([groups[prompt.id] for prompt in prompts], dtype=np.float64)
+    return found
+
+
+def _write_scores(path: Path, tables: dict[str, dict[str, dict[str, tuple[str, float, str]]]]) -> None:
+    rows = []
+    for model, by_scorer in tables.items():
+        first = next(iter(by_scorer.values()))
+        for image in sorted(first):
+            scores = {name: table[image][1] for name, table in by_scorer.items()}
+            index = int(image.rsplit("-", 1)[1])
+            rows.append({"model": model, "prompt_id": first[image][0], "index": index, "image_id": image, **scores})
+    write_table(path, pa.Table.from_pylist(rows))
+
+
+def _counts(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "prompts": comparison.num_prompts,
+        "images_per_prompt": comparison.images_per_prompt,
+        "unscored": {scorer.name: scorer.num_unscored for scorer in comparison.scorers},
+    }

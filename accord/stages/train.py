@@ -1,0 +1,168 @@
+"""train: pairs and training cache -> a LoRA adapter, or a tuned denoiser.
+
+The loop only yields numbers; this stage decides what becomes of them: log, trackers, checkpoints. Killed at any moment,
+it goes on at the last checkpoint and ends, on a CPU, with the same bytes as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord.artifacts import open_stage
+from accord.config import Config
+from accord.engine.devices import training_device
+from accord.engine.models import open_run_model
+from accord.files import write_bytes
+from accord.outcome import Outcome, reused, timed
+from accord.tables import read_pairs
+from accord.types import Progress, StepLog, no_progress
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from accord.models.interface import DiffusionModel
+    from accord.train.data import PairData
+    from accord.train.state import TrainState
+
+NAME = "train"
+LOG = "log.jsonl"
+CHOICES = {"loss", "noise", "reference", "weighting", "timesteps", "error_space"}
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return what decides this stage's output. How often to save or log does not."""
+    return {
+        "seed": config.seed,
+        **config.model.model_dump(include={"family", "path", "revision", "dtype"}),
+        **config.method.model_dump(mode="json", include=CHOICES),
+        **config.train.model_dump(exclude={"checkpoint_every"}),
+        **config.adapter.model_dump(),
+    }
+
+
+def train(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
+    """Fine-tune the model on the pairs. Writes `train/adapter`, `train/log.jsonl` and checkpoints.
+
+    Raises TrainingError on a non-finite loss, naming the batch; the last checkpoint stays.
+    """
+    run = Path(config.folder)
+    stage = open_stage(run, NAME, settings(config), ("select", "encode"), redo)
+    if stage.is_finished:
+        return reused(stage.folder)
+    from accord.train.checkpoint import load_checkpoint, save_checkpoint
+    from accord.train.loop import train as steps
+    from accord.train.method import load_method
+    from accord.train.state import begin
+
+    device = training_device(config.model.device)
+    accelerator = _accelerator(config, device)
+    model = open_run_model(config, ("denoiser",))
+    method, told = load_method(config.method), _train_settings(config)
+    data = _pair_data(run, config.seed)
+    checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
+    with timed(stage.folder, device):
+        state = begin(model, method, told, _adapter_settings(config), accelerator)
+        load_checkpoint(checkpoints, state, identity)
+        keep_log(stage.folder / LOG, state.step)
+        progress(state.step, told.steps, "steps")
+        with _trackers(config, stage.folder) as track:
+            for log in steps(model, method, data, state, told, accelerator):
+                _append(stage.folder / LOG, log)
+                track(log)
+                if log.step % config.train.checkpoint_every == 0 and log.step < told.steps:
+                    save_checkpoint(checkpoints, state, identity)
+                progress(log.step, told.steps, "steps")
+        _save(model, state, stage.folder / "adapter")
+    return Outcome(stage.finish(_counts(state, config), _facts(state, data)), stage.folder, was_reused=False)
+
+
+def keep_log(path: Path, step: int) -> None:
+    """Cut the log back to the steps up to `step`: what a killed run logged after its last checkpoint is done again."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]  # type: ignore[operator]
+    write_bytes(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _step_of(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None  # a line cut short by the kill
+
+
+def _append(path: Path, log: StepLog) -> None:
+    """Add one line. Seconds are left out: equal runs have equal logs."""
+    values = {key: value for key, value in asdict(log).items() if key != "seconds"}
+    with path.open("a") as file:
+        file.write(json.dumps(values, sort_keys=True) + "\n")
+
+
+def _accelerator(config: Config, device: str) -> Accelerator:
+    from accelerate import Accelerator
+
+    precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[config.model.dtype]
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+def _train_settings(config: Config) -> Any:
+    from accord.train.settings import TrainSettings
+
+    values = config.train.model_dump(exclude={"checkpoint_every"})
+    return TrainSettings(**values, error_space=config.method.error_space, seed=config.seed)
+
+
+def _adapter_settings(config: Config) -> Any:
+    from accord.train.settings import AdapterSettings
+
+    return AdapterSettings(**config.adapter.model_dump())
+
+
+def _pair_data(run: Path, seed: int) -> PairData:
+    from accord.train.cache import LatentCache, TensorCache
+    from accord.train.data import PairData, PairTable, Visits
+
+    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
+    latents = LatentCache(TensorCache(run / "encode" / "latents"))
+    return PairData(Visits(table, seed), latents, TensorCache(run / "encode" / "prompts"))
+
+
+def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
+    """Write the policy as diffusers reads it, its moving average if there is one."""
+    from contextlib import nullcontext
+
+    import peft
+
+    from accord.train.adapters import adapter_state
+
+    with state.ema.applied(state.parameters) if state.ema else nullcontext():
+        if isinstance(state.policy, peft.PeftModel):
+            model.save_adapter(adapter_state(state.policy), folder, state.policy.peft_config["default"])
+        else:
+            model.save_full(state.policy, folder)
+
+
+@contextmanager
+def _trackers(config: Config, folder: Path) -> Iterator[Any]:
+    """Give `track(log)`, which tells every tracker of the run file about a step."""
+    from accord.train.trackers import open_trackers
+
+    with open_trackers(config.log.trackers, folder, config.model_dump(mode="json"), config.log.every) as track:
+        yield track
+
+
+def _counts(state: TrainState, config: Config) -> dict[str, Any]:
+    return {"steps": state.step, "pairs_seen": state.step * config.train.batch_size}
+
+
+def _facts(state: TrainState, data: PairData) -> dict[str, Any]:
+    return {
+        "parameters_trained": sum(p.numel() for p in state.parameters.values()),
+        "parameters_total": sum(p.numel() for p in state.policy.parameters()),
+        "prompts": len(data.visits.table.prompts),
+        "pairs": len(data.visits.table.targets),
+    }
