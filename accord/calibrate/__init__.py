@@ -1,0 +1,1 @@
+"""Raw scores made comparable over prompts and scorers: rewards. One file per way."""

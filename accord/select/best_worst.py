@@ -1,0 +1,31 @@
+"""The best image over the worst, by the average reward (the SUM baseline of CaPO when there are several scorers)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accord.calibrate.mean_reward import mean_reward
+from accord.select.index_pairs import index_pairs, is_usable
+from accord.types import IndexPairs
+
+
+def best_worst(rewards: np.ndarray) -> IndexPairs:
+    """Return for each prompt the best image paired with the worst, ranked by the mean over scorers.
+
+    rewards: (P, N, K); an image with any NaN is left out. Where images tie exactly for best or worst, all of them are
+    paired, so that nothing depends on the order of images. A prompt whose images all tie has no pair, and is counted.
+    Source: CaPO (arXiv 2502.02588), single-reward selection.
+
+    >>> pairs = best_worst(np.array([[[0.2], [0.9], [0.4]], [[0.5], [0.5], [0.5]]]))
+    >>> (pairs.prompt.tolist(), pairs.chosen.tolist(), pairs.rejected.tolist(), pairs.dropped)
+    ([0], [1], [0], {'all images tied': 1})
+    """
+    return index_pairs(rewards, _is_best_over_worst, "all images tied")
+
+
+def _is_best_over_worst(rewards: np.ndarray) -> np.ndarray:
+    usable, mean = is_usable(rewards), mean_reward(rewards)
+    best = np.where(usable, mean, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    worst = np.where(usable, mean, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    is_best, is_worst = usable & (mean == best), usable & (mean == worst) & (best > worst)
+    return is_best[:, :, None] & is_worst[:, None, :]

@@ -1,0 +1,1 @@
+"""Win rates, intervals and correlations, on plain arrays."""
