@@ -34,5 +34,6 @@ def frontier(rewards: np.ndarray) -> IndexPairs:
 
 def _is_upper_over_lower(rewards: np.ndarray) -> np.ndarray:
     wins = dominates(rewards)
-    is_dominated, is_dominating = wins.any(axis=1, keepdims=True), wins.any(axis=2, keepdims=True)
-    return wins & ~is_dominated.swapaxes(1, 2) & ~is_dominating.swapaxes(1, 2)
+    is_dominated: np.ndarray = np.logical_or.reduce(wins, axis=1)
+    is_dominating: np.ndarray = np.logical_or.reduce(wins, axis=2)
+    return wins & ~is_dominated[:, :, None] & ~is_dominating[:, None, :]
