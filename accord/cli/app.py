@@ -1,0 +1,129 @@
+"""`accord`: the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from accord.cli.show import show_list, show_plugin
+from accord.cli.stages import print_plan, run_and_print
+from accord.cli.terminal import console, fail
+from accord.cli.world import world
+from accord.errors import AccordError
+from accord.version import __version__
+
+RunFile = Annotated[Path, typer.Argument(help="The run file (TOML); `accord init` writes one.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: --set train.beta=200. Repeatable.")]
+Redo = Annotated[bool, typer.Option("--redo", help="Replace output that was made with other settings or inputs.")]
+
+app = typer.Typer(
+    help="Align text-to-image models with several rewards at once, without human labels.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(world, name="world")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _accord(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Align text-to-image models with several rewards at once, without human labels."""
+
+
+@app.command()
+def generate(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Draw N images per prompt."""
+    run_and_print(run_file, set_ or [], redo, ("generate",))
+
+
+@app.command()
+def score(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Score the images with every reward."""
+    run_and_print(run_file, set_ or [], redo, ("score",))
+
+
+@app.command()
+def select(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Make scores comparable and choose preference pairs. Reads tables only."""
+    run_and_print(run_file, set_ or [], redo, ("select",))
+
+
+@app.command()
+def train(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Fine-tune the model on the pairs (fills the training cache first)."""
+    run_and_print(run_file, set_ or [], redo, ("encode", "train"))
+
+
+@app.command()
+def evaluate(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Compare base and tuned model on held-out prompts, with intervals."""
+    run_and_print(run_file, set_ or [], redo, ("evaluate",))
+
+
+@app.command()
+def report(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Write the report page."""
+    run_and_print(run_file, set_ or [], redo, ("report",))
+
+
+@app.command()
+def run(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Run all stages, reusing what is finished."""
+    run_and_print(run_file, set_ or [], redo, None)
+
+
+@app.command()
+def plan(run_file: RunFile, set_: Set = None) -> None:
+    """Print what would be read, written and computed, without doing it."""
+    print_plan(run_file, set_ or [])
+
+
+@app.command("list")
+def list_(kind: Annotated[str, typer.Argument(help="scorers, recipes, selectors, losses, ...")] = "") -> None:
+    """List what can be named in a run file."""
+    show_list(kind)
+
+
+@app.command()
+def show(
+    kind: Annotated[str, typer.Argument(help="scorer, recipe, selector, loss, ... or `beta`")],
+    name: Annotated[str, typer.Argument(help="its name")] = "",
+) -> None:
+    """Print the card of a scorer, a recipe, or the documentation of a plug-in."""
+    show_plugin(kind, name)
+
+
+@app.command()
+def init(
+    family: Annotated[str, typer.Argument(help="world, sd15, sd21, sdxl, sd3, flux")],
+    recipe: Annotated[str, typer.Option(help="`accord list recipes` shows them.")] = "capo",
+) -> None:
+    """Print a complete, commented run file to start from: accord init sdxl --recipe capo > run.toml."""
+    from accord.recipes.initial import initial_run_file
+
+    sys.stdout.write(initial_run_file(family, recipe))
+
+
+def main() -> None:
+    """Run the command line. A mistake of the user is one clear line on stderr and exit status 1."""
+    try:
+        app()
+    except AccordError as error:
+        fail(escape(str(error)))
+    except KeyboardInterrupt:
+        fail("interrupted; what was finished is kept: run the same command to go on", status=130)

@@ -1,0 +1,98 @@
+"""`accord list` and `accord show`: what can be named in a run file, and what each name means."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+from importlib.resources import files
+
+from rich.markup import escape
+from rich.table import Table
+
+from accord import registry
+from accord.cli.terminal import console
+from accord.errors import RegistryError, did_you_mean
+
+RECIPES = "recipes"
+
+
+def show_list(kind: str) -> None:
+    """Print the names of one kind with a line on each; without a kind, the kinds."""
+    kinds = [*registry.TABLES, RECIPES]
+    if not kind:
+        table = Table("kind", "names")
+        for each in kinds:
+            table.add_row(each, ", ".join(_names(each)))
+        console.print(table)
+        return
+    if kind not in kinds:
+        raise RegistryError(f"no kind of plug-in is called '{kind}'{did_you_mean(kind, kinds)}")
+    table = Table(kind, "what it is")
+    for name in _names(kind):
+        table.add_row(name, escape(_summary(kind, name)))
+    console.print(table)
+
+
+def show_plugin(kind: str, name: str) -> None:
+    """Print one plug-in: a scorer's card, a recipe's text, or the documentation and options of a function."""
+    if kind == "beta":
+        console.print(files("accord.recipes").joinpath("beta.txt").read_text(encoding="utf-8"), markup=False)
+        return
+    many = {registry.singular(each): each for each in registry.TABLES} | {"recipe": RECIPES}
+    many |= {plural: plural for plural in [*registry.TABLES, RECIPES]}
+    if kind not in many:
+        raise RegistryError(f"cannot show a '{kind}'{did_you_mean(kind, [*many, 'beta'])}")
+    if many[kind] == RECIPES:
+        _show_recipe(name)
+    elif many[kind] == "scorers":
+        _show_scorer(name)
+    else:
+        _show_function(many[kind], name)
+
+
+def _names(kind: str) -> list[str]:
+    from accord.recipes.initial import recipes
+
+    return list(recipes()) if kind == RECIPES else list(registry.names(kind))
+
+
+def _summary(kind: str, name: str) -> str:
+    from accord.recipes.initial import load_recipe
+
+    if kind == RECIPES:
+        return load_recipe(name).title
+    if kind == "scorers":
+        return _card_of(name).summary
+    return (inspect.getdoc(registry.load(kind, name)) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _card_of(name: str):  # type: ignore[no-untyped-def]  # a ScorerCard; importing it here would be the only use
+    """Return a scorer's card without loading its weights where the class itself carries it."""
+    found = registry.load("scorers", name)
+    return found.card if hasattr(found, "card") else found().card
+
+
+def _show_scorer(name: str) -> None:
+    registry.check("scorers", name)
+    table = Table(show_header=False)
+    for key, value in asdict(_card_of(name)).items():
+        table.add_row(key.replace("_", " "), escape(str(value)))
+    console.print(table)
+
+
+def _show_recipe(name: str) -> None:
+    from accord.recipes.initial import load_recipe
+
+    recipe = load_recipe(name)
+    console.print(recipe.text, markup=False)
+    betas = ", ".join(f"{family} {beta:g}" for family, beta in recipe.values["beta"].items())
+    console.print(f"\nbeta to start from: {betas}", markup=False)
+
+
+def _show_function(kind: str, name: str) -> None:
+    function = registry.load(kind, name)
+    console.print(f"[bold]{name}[/] ({registry.singular(kind)})\n")
+    module = inspect.getdoc(inspect.getmodule(function))
+    console.print(f"{module or ''}\n\n{inspect.getdoc(function) or ''}", markup=False)
+    for option in registry.options_of(function).values():
+        console.print(f"\noption {option}", markup=False)

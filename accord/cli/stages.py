@@ -1,0 +1,72 @@
+"""Running stages from the command line: bars while they work, one line when they finish, a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from accord.cli.terminal import console, progress_bars
+from accord.files import read_json
+from accord.outcome import Outcome, read_seconds
+from accord.pipeline import STAGES, plan, run_stages
+from accord.runfile import load_config
+
+SHOWN = ("prompts", "images", "unscored", "prompts_with_pairs", "pairs", "steps", "pairs_seen", "images_per_prompt")
+
+
+def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: tuple[str, ...] | None) -> None:
+    """Run these stages (all if None) and print what became of each."""
+    config = load_config(run_file, overrides)
+    _quiet_libraries()
+    with progress_bars() as bar_of:
+        for name, outcome in run_stages(config, names or tuple(STAGES), redo, bar_of):
+            console.print(_line(name, outcome))
+    if names is None or "evaluate" in names:
+        _print_results(Path(config.folder))
+    if names is None or "report" in names:
+        console.print(f"\nreport: [bold]{escape(str((Path(config.folder) / 'report' / 'index.html').resolve()))}[/]")
+
+
+def print_plan(run_file: Path, overrides: Sequence[str]) -> None:
+    """Print the table of what would be done."""
+    config = load_config(run_file, overrides)
+    table = Table("stage", "state", "reads", "writes", "work", title=f"{config.folder}", title_justify="left")
+    for step in plan(config):
+        table.add_row(step.stage, step.state, step.reads, step.writes, step.work)
+    console.print(table)
+
+
+def _line(name: str, outcome: Outcome) -> str:
+    counts = _words(outcome.manifest.counts)
+    if outcome.was_reused:
+        return f"[green]✓[/] {name}: finished before, reused ({escape(counts)})"
+    return f"[green]✓[/] {name}: {escape(counts)} in {read_seconds(outcome.folder):.0f} s"
+
+
+def _words(counts: Mapping[str, Any]) -> str:
+    words = [
+        f"{counts[key]} {key.replace('_', ' ')}" for key in SHOWN if key in counts and not isinstance(counts[key], dict)
+    ]
+    for key in ("prompts_dropped", "dropped", "reasons"):
+        words += [f"{number} {reason}" for reason, number in counts.get(key, {}).items() if number]
+    return ", ".join(words) or "done"
+
+
+def _print_results(folder: Path) -> None:
+    from accord.report.terminal import closing_table
+
+    console.print()
+    console.print(closing_table(read_json(folder / "evaluate" / "metrics" / "metrics.json")))
+
+
+def _quiet_libraries() -> None:
+    """Keep library chatter off the terminal; it would tear the progress bars. Their warnings stay in Python's log."""
+    import os
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -1,0 +1,107 @@
+"""All stages in order: run what is not finished, or say what would be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.artifacts import locked, state_of
+from accord.config import Config
+from accord.files import write_bytes
+from accord.outcome import Outcome
+from accord.runfile import dump_config
+from accord.stages import encode, evaluate, generate, report, score, select, train
+from accord.types import Progress, no_progress
+
+RUN_FILE = "run.toml"
+
+STAGES: dict[str, Callable[..., Outcome | dict[str, Outcome]]] = {
+    "generate": generate.generate,
+    "score": score.score,
+    "select": select.select,
+    "encode": encode.encode,
+    "train": train.train,
+    "evaluate": evaluate.evaluate,
+    "report": report.report,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one stage would do: its state, what it reads and writes, and how much work that is."""
+
+    stage: str
+    state: str  # finished, begun, absent, waiting, stale
+    reads: str
+    writes: str
+    work: str
+
+
+def run_stages(
+    config: Config,
+    names: tuple[str, ...] = tuple(STAGES),
+    redo: bool = False,
+    progress_of: Callable[[str], Progress] = lambda _: no_progress,
+) -> Iterator[tuple[str, Outcome]]:
+    """Run these stages in order, yielding (stage, outcome) as each finishes; what has finished before is reused.
+
+    Holds the run folder's lock, and keeps the resolved config in it as run.toml.
+    """
+    folder = Path(config.folder)
+    with locked(folder):
+        write_bytes(folder / RUN_FILE, dump_config(config).encode())
+        for name in names:
+            outcome = STAGES[name](config, redo=redo, progress=progress_of(name))
+            outcomes = outcome if isinstance(outcome, dict) else {"": outcome}
+            for part, one in outcomes.items():
+                yield (f"{name} {part}".strip(), one)
+
+
+def plan(config: Config) -> list[Step]:
+    """Return what `run_stages` would do now. Reads manifests and prompts, writes nothing, opens no model."""
+    from accord.engine.prompts import load_prompts
+
+    g, e, t = config.generate, config.evaluate, config.train
+    num_train = len(load_prompts(config.prompts.train, config.prompts.num_train).prompts)
+    num_evaluate = len(load_prompts(config.prompts.evaluate, config.prompts.num_evaluate).prompts)
+    pool, test = num_train * g.images_per_prompt, num_evaluate * e.images_per_prompt
+    return [
+        _step(config, "generate", generate.settings(config), (), config.prompts.train,
+              f"{num_train} prompts x {g.images_per_prompt} = {pool} images, {g.num_inference_steps} steps each"),
+        *(_score_step(config, name, pool) for name in config.score.scorers),
+        _step(config, "select", select.settings(config), select.inputs(config), "score/*/",
+              f"{config.method.calibration.name} calibration, {config.method.pairs.name} pairs"),
+        _step(config, "encode", encode.settings(config), ("generate", "select"), "generate/, select/",
+              "prompt embeddings" + ("" if g.keep_latents else " and latents (autoencoder)") + " of the pairs"),
+        _step(config, "train", train.settings(config), ("select", "encode"), "select/, encode/",
+              f"{t.steps} steps x {t.batch_size} pairs, {config.adapter.mode}, {config.method.loss.name} loss"),
+        _step(config, "evaluate/base", evaluate.image_settings(config), (), config.prompts.evaluate,
+              f"{num_evaluate} prompts x {e.images_per_prompt} = {test} images"),
+        _step(config, "evaluate/tuned", evaluate.image_settings(config), ("train",), "train/adapter/",
+              f"the same {test} images with the tuned model"),
+        _metrics_step(config, test),
+        _step(config, "report", report.settings(config), report.INPUTS, "all of the above", "one page"),
+    ]  # fmt: skip
+
+
+def _step(config: Config, name: str, settings: dict[str, Any], inputs: tuple[str, ...], reads: str, work: str) -> Step:
+    state = state_of(Path(config.folder), name, settings, inputs)
+    return Step(name, state, reads, f"{name}/", work if state != "finished" else "nothing: finished")
+
+
+def _score_step(config: Config, name: str, images: int) -> Step:
+    from accord.engine.scoring import scorer_facts
+
+    settings = score.settings(scorer_facts(name))
+    return _step(config, score.stage_name(name), settings, ("generate",), "generate/", f"{images} images")
+
+
+def _metrics_step(config: Config, images: int) -> Step:
+    roles = evaluate.roles(config)
+    inputs = tuple(f"evaluate/scores/{model}/{name}" for model in evaluate.MODELS for name in roles)
+    work = f"2 x {images} images by {len(roles)} scorers, {config.evaluate.num_resamples} bootstrap resamples"
+    return _step(
+        config, evaluate.METRICS, evaluate.metric_settings(config), inputs, "evaluate/base/, evaluate/tuned/", work
+    )
