@@ -12,23 +12,33 @@ from accord.world.tokenizer import make_tokenizer
 
 
 def save_base(parts: Path, target: Path, objective: str) -> None:
-    """Join `parts`/vae, unet and text_encoder with tokenizer and scheduler and save them to `target` in fp16.
+    """Join `parts`/vae, unet and text_encoder with tokenizer and scheduler and save them to `target`.
+
+    UNet and VAE in fp16. The text encoder stays in fp32, because transformers opens it in the precision of the file and
+    diffusers opens the others in fp32: two precisions would not run together.
 
     The curves of the training are put beside them, as `curves.jsonl`.
     """
     pipeline: Any = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(parts / "vae"),
+        vae=AutoencoderKL.from_pretrained(parts / "vae", torch_dtype=torch.float16),
         text_encoder=CLIPTextModel.from_pretrained(parts / "text_encoder"),
         tokenizer=make_tokenizer(),
-        unet=UNet2DConditionModel.from_pretrained(parts / "unet"),
+        unet=UNet2DConditionModel.from_pretrained(parts / "unet", torch_dtype=torch.float16),
         scheduler=make_scheduler(objective),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(torch.float16).save_pretrained(target, safe_serialization=True)
+    pipeline.save_pretrained(target, safe_serialization=True)
     with (target / "curves.jsonl").open("w", encoding="utf-8") as joined:
         for part in ("vae", "denoiser"):
             with (parts / f"{part}.jsonl").open(encoding="utf-8") as curve:
                 for line in curve:
                     joined.write(f'{{"part": "{part}", {line.lstrip("{")}')
+
+
+def open_base(folder: Path) -> Any:
+    """The StableDiffusionPipeline in `folder`, in float32 and without a progress bar."""
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

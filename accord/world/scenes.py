@@ -36,14 +36,14 @@ __all__ = [
 
 #: Radii of the things of a clean scene, lowest and highest, in pixels, by number of things.
 RADII = {1: (6.5, 9.5), 2: (4.7, 6.5), 3: (4.2, 5.2)}
-#: Free space between two things of a clean scene, in pixels.
+#: Free space between the circles around two things of a clean scene, in pixels; corners reach a little beyond them.
 GAP = 2.2
 #: A relation holds when the difference along its axis is this much larger than the difference across it.
 RELATION_RATIO = 1.15
 
 _HALF_SIDE = 0.86  # of a square, per radius: looks as large as the circle
 _INRADIUS = 0.62  # of a triangle, per radius
-_REACH = 1.1  # outlines stay within about this many radii of the centre
+_REACH = 1.1  # boxes stay within about this many radii of the centre, in x and in y
 
 
 @dataclass(frozen=True)

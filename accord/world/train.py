@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accord.errors import StaleArtifact, TrainingError
+from accord.seeding import address
+from accord.world.card import model_card
 from accord.world.dataset import draw_dataset, save_dataset
 from accord.world.loop import Recipe
+from accord.world.measure import skill_table
 from accord.world.objectives import objective_named
 from accord.world.parallel import launch
+from accord.world.prompts import load_prompts
 from accord.world.rates import late_linear, warm_cosine
-from accord.world.save import save_base
+from accord.world.save import open_base, save_base
 from accord.world.train_denoiser import train_denoiser
-from accord.world.train_vae import encode_pictures, finish_latents, prepare_latents, train_vae
+from accord.world.train_vae import encode_pictures, finish_latents, prepare_latents, reconstruction_psnr, train_vae
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Sizes:
     denoiser_batch: int = 36  # per worker
     unet_widths: tuple[int, ...] = (64, 112)
     log_every: int = 20  # steps
-    save_every: int = 200  # steps
+    save_every: int = 100  # steps
+    measured: int = 160  # pictures per skill for the table of the model card; 0 for no table
 
 
 def train_world(
@@ -54,11 +59,23 @@ def train_world(
         save_dataset(folder, *draw_dataset(sizes.pictures, seed, workers))
     if not (folder / "latents.npy").exists():
         _train_vae(folder, sizes, workers, seed, progress)
-    if not (folder / "text_encoder" / "config.json").exists():
-        recipe = _denoiser_recipe(sizes, workers)
-        launch(train_denoiser, workers, folder, recipe, seed, objective, sizes.unet_widths, progress)
+    recipe = _denoiser_recipe(sizes, workers)
+    launch(train_denoiser, workers, folder, recipe, seed, objective, sizes.unet_widths, progress)
     save_base(folder, folder / "pipeline", objective)
+    progress("measuring")
+    describe_base(folder, sizes.measured)
     return folder / "pipeline"
+
+
+def describe_base(folder: Path, images_per_skill: int) -> None:
+    """Measure `folder`/pipeline and write its model card."""
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    target = folder / "pipeline"
+    pipeline = open_base(target)
+    fresh, _ = draw_dataset(500, address(settings["seed"], "fresh pictures"))
+    psnr = reconstruction_psnr(pipeline.vae, fresh)
+    table = skill_table(pipeline, load_prompts("evaluate"), images_per_skill) if images_per_skill else []
+    (target / "README.md").write_text(model_card(settings, target / "curves.jsonl", psnr, table), encoding="utf-8")
 
 
 def _train_vae(folder: Path, sizes: Sizes, workers: int, seed: int, progress: Callable[[str], None]) -> None:
