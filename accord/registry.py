@@ -113,14 +113,23 @@ def check_options(kind: str, name: str, options: dict[str, Any]) -> dict[str, An
 
     function = load(kind, name)
     known = options_of(function)
-    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     valid: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
             raise ConfigError(f"{singular(kind)} '{name}' has no option '{key}'{did_you_mean(key, known)}")
         try:
-            valid[key] = TypeAdapter(hints.get(key, Any)).validate_python(value, strict=False)
+            valid[key] = TypeAdapter(_type_of(function, known[key])).validate_python(value)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise ConfigError(f"{singular(kind)} '{name}', option '{key}': {problem}, not {value!r}") from error
     return valid
+
+
+def _type_of(function: Any, option: inspect.Parameter) -> Any:
+    """Return an option's type. Annotations of the other parameters may name what is imported for checkers only."""
+    if option.annotation is inspect.Parameter.empty:
+        return Any
+    if not isinstance(option.annotation, str):
+        return option.annotation
+    module = importlib.import_module(function.__module__)
+    return get_type_hints(type("_", (), {"__annotations__": {"option": option.annotation}}), vars(module))["option"]

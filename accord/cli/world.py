@@ -26,7 +26,7 @@ def train(
     workers: Annotated[int, typer.Option(help="Processes of one thread each; 0: one per core, 4 at most.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and noise.")] = 0,
 ) -> None:
-    """Train the base model from nothing: autoencoder, then denoiser and text encoder. About one core-hour; resumable."""
+    """Train the base model from nothing: autoencoder, denoiser, text encoder. About one core-hour; resumable."""
     from accord.engine.devices import MAX_CPU_WORKERS, num_cores
     from accord.world.train import train_world
 

@@ -63,7 +63,7 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
     accelerator = _accelerator(config, device)
     model = open_run_model(config, ("denoiser",))
     method, told = load_method(config.method), _train_settings(config)
-    data = _pair_data(run, config.seed)
+    data = _pair_data(run)
     checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
     with timed(stage.folder, device):
         state = begin(model, method, told, _adapter_settings(config), accelerator)
@@ -122,13 +122,13 @@ def _adapter_settings(config: Config) -> Any:
     return AdapterSettings(**config.adapter.model_dump())
 
 
-def _pair_data(run: Path, seed: int) -> PairData:
+def _pair_data(run: Path) -> PairData:
     from accord.train.cache import LatentCache, TensorCache
-    from accord.train.data import PairData, PairTable, Visits
+    from accord.train.data import PairData, PairTable
 
     table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
     latents = LatentCache(TensorCache(run / "encode" / "latents"))
-    return PairData(Visits(table, seed), latents, TensorCache(run / "encode" / "prompts"))
+    return PairData(table, latents, TensorCache(run / "encode" / "prompts"))
 
 
 def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
@@ -139,7 +139,7 @@ def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
 
     from accord.train.adapters import adapter_state
 
-    with state.ema.applied(state.parameters) if state.ema else nullcontext():
+    with state.ema.in_place_of(state.parameters) if state.ema else nullcontext():
         if isinstance(state.policy, peft.PeftModel):
             model.save_adapter(adapter_state(state.policy), folder, state.policy.peft_config["default"])
         else:
@@ -163,6 +163,6 @@ def _facts(state: TrainState, data: PairData) -> dict[str, Any]:
     return {
         "parameters_trained": sum(p.numel() for p in state.parameters.values()),
         "parameters_total": sum(p.numel() for p in state.policy.parameters()),
-        "prompts": len(data.visits.table.prompts),
-        "pairs": len(data.visits.table.targets),
+        "prompts": len(data.table.prompts),
+        "pairs": len(data.table.targets),
     }
