@@ -41,7 +41,12 @@ def draw_prompts(seed: int = _SEED) -> dict[str, list[tuple[str, str]]]:
         wanted = {split: quotas[split][skill] for split in SPLITS}
         for split, texts in _deal(_distinct(skill, sum(wanted.values()), seed), wanted).items():
             lists[split] += [(text, skill) for text in texts]
-    return lists
+    return {split: _shuffled(rows, split, seed) for split, rows in lists.items()}
+
+
+def _shuffled(rows: list[tuple[str, str]], split: str, seed: int) -> list[tuple[str, str]]:
+    """The rows in random order, so that the first few of a list hold its skills in its own proportions."""
+    return [rows[i] for i in generator(seed, "prompt order", split).permutation(len(rows))]
 
 
 def share_out(total: int, capacity: dict[str, int]) -> dict[str, int]:
