@@ -13,8 +13,8 @@ from accord.world.vocabulary import SIZE
 def model_card(settings: dict[str, Any], curves: Path, psnr_db: float, table: Sequence[SkillScore]) -> str:
     """Markdown. `settings` as stored by `train_world`, `curves` a curves.jsonl, `table` empty if not measured."""
     last = {line["part"]: line for line in map(json.loads, curves.read_text(encoding="utf-8").splitlines())}
-    vae, denoiser, sizes = last["vae"], last["denoiser"], settings["sizes"]
-    minutes = (vae["seconds"] + denoiser["seconds"]) / 60
+    sizes = settings["sizes"]
+    minutes = sum(line["seconds"] for line in last.values()) / 60
     return f"""---
 license: apache-2.0
 library_name: diffusers
@@ -24,7 +24,7 @@ pipeline_tag: text-to-image
 # Base model of the embedded world ({settings["objective"]})
 
 A Stable Diffusion of 4.3 million parameters that draws {SIZE}x{SIZE} pictures of coloured circles, squares and
-triangles from captions such as `a red circle above a blue square`. It is deliberately imperfect: it exists to be aligned.
+triangles from captions such as `a red circle above a blue square`. It is imperfect on purpose: it exists to be aligned.
 
     from diffusers import StableDiffusionPipeline
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
@@ -34,12 +34,15 @@ triangles from captions such as `a red circle above a blue square`. It is delibe
 ## Training
 
 `accord.world.train.train_world`, seed {settings["seed"]}, objective `{settings["objective"]}`,
-{settings["workers"]} processes of one thread, {minutes:.0f} minutes of training in all. The texts of the evaluation prompts were never shown.
+{settings["workers"]} processes of one thread, {minutes:.0f} minutes of training in all.
+The texts of the evaluation prompts were never shown.
 
 | part | examples seen | minutes | last loss |
 |---|---|---|---|
-| VAE | {vae["samples"]:,} | {vae["seconds"] / 60:.1f} | {vae["loss"]:.4f} |
-| UNet and text encoder | {denoiser["samples"]:,} | {denoiser["seconds"] / 60:.1f} | {denoiser["loss"]:.4f} |
+{_parts(last)}
+
+The denoiser (UNet and text encoder) is trained in stages: each starts from the averaged weights of the one before, with
+the full learning rate again.
 
 Data: {sizes["pictures"]:,} drawn pictures, 60 % of them with flaws, 18 % of the captions with one wrong word;
 {100 * EMPTY_TEXTS:.0f} % of the texts were dropped in training. `curves.jsonl` holds both loss curves.
@@ -51,6 +54,13 @@ prompts, with 12 steps and guidance 3:
 
 {_table(table)}
 """
+
+
+def _parts(last: dict[str, Any]) -> str:
+    return "\n".join(
+        f"| {part} | {line['samples']:,} | {line['seconds'] / 60:.1f} | {line['loss']:.4f} |"
+        for part, line in last.items()
+    )
 
 
 def _table(table: Sequence[SkillScore]) -> str:

@@ -1,5 +1,6 @@
 """The trained parts as one pipeline folder that an unmodified diffusers opens."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,9 @@ def save_base(parts: Path, target: Path, objective: str) -> None:
     )
     pipeline.save_pretrained(target, safe_serialization=True)
     with (target / "curves.jsonl").open("w", encoding="utf-8") as joined:
-        for part in ("vae", "denoiser"):
-            with (parts / f"{part}.jsonl").open(encoding="utf-8") as curve:
-                for line in curve:
-                    joined.write(f'{{"part": "{part}", {line.lstrip("{")}')
+        for curve in (parts / "vae.jsonl", *sorted(parts.glob("denoiser_*.jsonl"))):
+            for line in curve.read_text(encoding="utf-8").splitlines():
+                joined.write(json.dumps({"part": curve.stem, **json.loads(line)}) + "\n")
 
 
 def open_base(folder: Path) -> Any:

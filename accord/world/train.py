@@ -28,7 +28,7 @@ class Sizes:
     vae_samples: int = 97_200
     vae_batch: int = 12  # per worker
     vae_widths: tuple[int, ...] = (16, 32, 64)
-    denoiser_samples: int = 194_400
+    denoiser_samples: tuple[int, ...] = (194_400, 129_600)  # per stage: see train_denoiser
     denoiser_batch: int = 36  # per worker
     unet_widths: tuple[int, ...] = (64, 112)
     log_every: int = 20  # steps
@@ -59,8 +59,8 @@ def train_world(
         save_dataset(folder, *draw_dataset(sizes.pictures, seed, workers))
     if not (folder / "latents.npy").exists():
         _train_vae(folder, sizes, workers, seed, progress)
-    recipe = _denoiser_recipe(sizes, workers)
-    launch(train_denoiser, workers, folder, recipe, seed, objective, sizes.unet_widths, progress)
+    stages = [_denoiser_recipe(samples, sizes, workers) for samples in sizes.denoiser_samples]
+    launch(train_denoiser, workers, folder, stages, seed, objective, sizes.unet_widths, progress)
     save_base(folder, folder / "pipeline", objective)
     progress("measuring")
     describe_base(folder, sizes.measured)
@@ -95,9 +95,9 @@ def _train_vae(folder: Path, sizes: Sizes, workers: int, seed: int, progress: Ca
     finish_latents(folder)
 
 
-def _denoiser_recipe(sizes: Sizes, workers: int) -> Recipe:
+def _denoiser_recipe(samples: int, sizes: Sizes, workers: int) -> Recipe:
     return Recipe(
-        steps=_steps(sizes.denoiser_samples, sizes.denoiser_batch * workers),
+        steps=_steps(samples, sizes.denoiser_batch * workers),
         batch=sizes.denoiser_batch,
         adamw_lr=1e-3,
         muon_lr=0.015,

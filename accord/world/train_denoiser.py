@@ -1,6 +1,7 @@
 """Training of the UNet and the text encoder, together, on the latents of the training pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,17 @@ def denoising_loss(model: Any, x0: Tensor, tokens: Tensor, objective: str, draw:
 
 
 def train_denoiser(
-    folder: Path, recipe: Recipe, seed: int, objective: str, widths: tuple[int, ...], say: Callable[[str], None]
+    folder: Path,
+    stages: Sequence[Recipe],
+    seed: int,
+    objective: str,
+    widths: tuple[int, ...],
+    say: Callable[[str], None],
 ) -> None:
-    """Train on `folder`/latents.npy and texts.txt; save `folder`/unet and text_encoder. Launch on every worker."""
+    """Train on `folder`/latents.npy and texts.txt; save `folder`/unet and text_encoder. Launch on every worker.
+
+    Each stage starts from the averaged weights of the one before, with a fresh optimiser and the full learning rate.
+    """
     model: Any = make_model(seed, widths)
     scale = AutoencoderKL.load_config(folder / "vae")["scaling_factor"]
     latents = np.load(folder / "latents.npy", mmap_mode="r")
@@ -59,19 +68,28 @@ def train_denoiser(
     tokens = torch.tensor(tokenizer(load_texts(folder), padding="max_length").input_ids)
     empty = torch.tensor(tokenizer("", padding="max_length").input_ids)
 
-    def loss_at(step: int) -> Tensor:
-        rng = generator(seed, "denoiser batch", step, rank())
-        rows = rng.integers(len(latents), size=recipe.batch)
-        dropped = torch.from_numpy(rng.random(recipe.batch) < EMPTY_TEXTS)
+    def loss_of(visit: int, batch: int) -> Tensor:
+        rng = generator(seed, "denoiser batch", visit, rank())
+        rows = rng.integers(len(latents), size=batch)
+        dropped = torch.from_numpy(rng.random(batch) < EMPTY_TEXTS)
         x0 = scale * torch.from_numpy(latents[rows].astype(np.float32))
         said = torch.where(dropped[:, None], empty, tokens[rows])
-        draw = torch.Generator().manual_seed(address(seed, "denoiser noise", step, rank()))
+        draw = torch.Generator().manual_seed(address(seed, "denoiser noise", visit, rank()))
         return denoising_loss(model, x0, said, objective, draw)
 
-    stage = folder / "denoiser_training"
-    stage.mkdir(exist_ok=True)
-    logs = training_steps(model, loss_at, recipe, stage, muon_names(model))
-    write_curve(logs, folder / "denoiser.jsonl", say)
+    before = 0
+    for number, recipe in enumerate(stages, start=1):
+        stage = folder / f"denoiser_{number}_training"
+        stage.mkdir(exist_ok=True)
+        loss_at = partial(_loss_of_step, loss_of, before, recipe.batch)
+        logs = training_steps(model, loss_at, recipe, stage, muon_names(model))
+        write_curve(logs, folder / f"denoiser_{number}.jsonl", say)
+        before += recipe.steps
     if rank() == 0:
         model["unet"].to(memory_format=torch.contiguous_format).save_pretrained(folder / "unet")
         model["text_encoder"].save_pretrained(folder / "text_encoder")
+
+
+def _loss_of_step(loss_of: Callable[[int, int], Tensor], before: int, batch: int, step: int) -> Tensor:
+    """Number the steps of all stages through, so that no stage repeats the batches of another."""
+    return loss_of(before + step, batch)
