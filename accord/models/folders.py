@@ -1,0 +1,107 @@
+"""Where a model's files are: a folder of the user's, or the local cache of the model hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accord.errors import ModelError
+from accord.models.quiet import quiet
+
+INDEX = "model_index.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises ModelError if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"the model's file {path} is missing: fetch or save the model again") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"the model's file {path} is damaged ({error}): fetch or save the model again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"the model's file {path} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return `model_index.json` of a diffusers pipeline folder."""
+    if not (folder / INDEX).is_file():
+        raise ModelError(
+            f"'{folder}' is no diffusers pipeline: it has no {INDEX}. "
+            "Give the folder that pipeline.save_pretrained made"
+        )
+    return read_json(folder / INDEX)
+
+
+def is_hub_id(path: str) -> bool:
+    """Return whether this is written like a hub id `owner/name`."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", path) is not None
+
+
+def locate(path: str, revision: str | None, unwanted: Mapping[str, None]) -> tuple[Path, str | None]:
+    """Return the model's folder, and the commit if `path` is a hub id.
+
+    `unwanted` are components that need not be downloaded, as keyword arguments for diffusers (name -> None).
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"a revision belongs to a hub id, but '{path}' is a folder: leave revision out")
+        return folder, None
+    if not is_hub_id(path):
+        raise ModelError(
+            f"there is no model folder '{path}': give a diffusers pipeline folder or a hub id 'owner/name'"
+        )
+    return fetch(path, revision, unwanted)
+
+
+def fetch(hub_id: str, revision: str | None, unwanted: Mapping[str, None]) -> tuple[Path, str | None]:
+    """Return the snapshot folder of a hub model, downloaded if the local cache lacks it, and its commit."""
+    from diffusers import DiffusionPipeline
+
+    try:
+        with quiet(keep_progress_bars=True):
+            folder = Path(DiffusionPipeline.download(hub_id, revision=revision, use_safetensors=True, **unwanted))
+    except (OSError, ValueError, RuntimeError) as error:  # the hub's own errors are all OSErrors
+        raise ModelError(
+            f"'{hub_id}' is neither a folder nor to be had from the hub or its cache ({first_line(error)}). "
+            f"Where there is a network: {download_command(hub_id, revision)}"
+        ) from error
+    return folder, folder.name
+
+
+def download_command(hub_id: str, revision: str | None) -> str:
+    """Return the command that fetches a hub model into the local cache."""
+    return f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, its class if it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def fetch_file(hub_id: str, name: str, commit: str) -> Path:
+    """Return one file of a hub model, downloaded if the local cache lacks it."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(hub_id, name, revision=commit))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the file {name} of '{hub_id}' is neither in the local cache nor to be had from the hub "
+            f"({first_line(error)}). Where there is a network: {download_command(hub_id, commit)}"
+        ) from error
+
+
+def check_class(index: Mapping[str, Any], wanted: str, family: str, path: str) -> None:
+    """Raise ModelError unless the folder's pipeline class is the one this family works with."""
+    found = index.get("_class_name")
+    if found != wanted:
+        raise ModelError(
+            f"family '{family}' needs a {wanted}, but '{path}' holds a {found}: choose the family that fits the model"
+        )

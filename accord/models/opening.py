@@ -1,0 +1,65 @@
+"""Opening a pipeline: find its files, check that they fit the family, load only what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import torch
+
+from accord.errors import ModelError
+from accord.models.folders import check_class, first_line, locate, read_index, read_json
+from accord.models.opened import OpenedPipeline, torch_dtype
+from accord.models.quiet import quiet
+
+if TYPE_CHECKING:
+    from accord.models.family import Family
+    from accord.models.interface import OpenSettings, Part
+
+EXTRAS = ("safety_checker", "feature_extractor", "image_encoder")
+"""Components that nothing here uses: they look at images, and a safety checker blackens some of them."""
+
+
+def open_pipeline(family: Family, settings: OpenSettings, parts: frozenset[Part]) -> OpenedPipeline:
+    """Load the components of these parts; the scheduler always.
+
+    Raises ModelError if the files are missing, no pipeline, of another family, or without safetensors weights.
+    """
+    skipped = skipped_components(family, parts)
+    folder, commit = locate(settings.path, settings.revision, dict.fromkeys(skipped))
+    index = read_index(folder)
+    check_class(index, family.pipeline_class, settings.family, settings.path)
+    absent = [name for name, value in index.items() if isinstance(value, list) and value[0] is None]
+    arguments: dict[str, Any] = dict.fromkeys([*absent, *(name for name in skipped if name in index)])
+    types = {"default": torch_dtype(settings.dtype), "vae": vae_dtype(folder, settings, "vae" in parts)}
+    pipeline_class = getattr(diffusers, family.pipeline_class)
+    try:
+        with quiet():
+            pipe = pipeline_class.from_pretrained(
+                folder, torch_dtype=types, use_safetensors=True, local_files_only=True, **arguments, **family.options
+            )
+            pipe.to(settings.device)
+            pipe.set_progress_bar_config(disable=True)
+    except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
+        raise ModelError(f"the model '{settings.path}' cannot be loaded: {first_line(error)}") from error
+    return OpenedPipeline(pipe, settings, folder, commit, parts)
+
+
+def skipped_components(family: Family, parts: Collection[Part]) -> tuple[str, ...]:
+    """Return the components not to load: those of parts not asked for, and those that nothing uses."""
+    owned: dict[Part, tuple[str, ...]] = {
+        "denoiser": (family.denoiser_part,),
+        "text": family.text_parts,
+        "vae": ("vae",),
+    }
+    return (*(name for part, names in owned.items() if part not in parts for name in names), *EXTRAS)
+
+
+def vae_dtype(folder: Any, settings: OpenSettings, is_wanted: bool) -> torch.dtype:
+    """Return the type of the autoencoder's weights: the model's, but float32 where float16 would overflow."""
+    dtype = torch_dtype(settings.dtype)
+    if not is_wanted or dtype is not torch.float16:
+        return dtype
+    overflows = read_json(folder / "vae" / "config.json").get("force_upcast", True)  # diffusers' default
+    return torch.float32 if overflows else dtype

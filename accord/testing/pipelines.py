@@ -1,0 +1,234 @@
+"""Tiny pipelines of every family: real diffusers classes, random weights, saved as users' folders are.
+
+They draw coloured noise in a tenth of a second, which is all that a test of the machinery needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from accord.models.quiet import quiet
+from accord.testing.tokenizers import clip_tokenizer, t5_tokenizer
+from accord.world import architecture
+from accord.world.tokenizer import make_tokenizer
+
+WIDTH = 32
+"""Of every text encoder; a denoiser's text input is built from it."""
+
+SIZE = 32
+"""Height and width in pixels that every tiny pipeline draws quickly."""
+
+
+def save_tiny_pipeline(family: str, folder: Path, seed: int = 0) -> Path:
+    """Save a tiny pipeline of this family to `folder` and return it; equal seeds give equal files.
+
+    Families: the names registered in accord, and `sd3_without_t5`.
+    """
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        pipeline = BUILDERS[family]()
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    return Path(folder)
+
+
+def clip_text(projection: bool, hidden_act: str = "quick_gelu") -> Any:
+    """Return a text encoder of CLIP for `clip_tokenizer`, 77 tokens to (B, 77, WIDTH)."""
+    tokenizer = clip_tokenizer()
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=37,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        projection_dim=WIDTH,
+        hidden_act=hidden_act,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return transformers.CLIPTextModelWithProjection(config) if projection else transformers.CLIPTextModel(config)
+
+
+def t5_text() -> Any:
+    """Return a text encoder of T5 for `t5_tokenizer`."""
+    config = transformers.T5Config(
+        vocab_size=len(t5_tokenizer()), d_model=WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=4
+    )
+    return transformers.T5EncoderModel(config)
+
+
+def autoencoder(channels: int, **scaling: float) -> Any:
+    """Return an autoencoder that halves height and width."""
+    return diffusers.AutoencoderKL(
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=8,
+        sample_size=SIZE,
+        **scaling,
+    )
+
+
+def stable_diffusion(scheduler: Any) -> Any:
+    """Return a Stable Diffusion 1.x or 2.x pipeline; the scheduler says which."""
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=SIZE // 2,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+    return diffusers.StableDiffusionPipeline(
+        vae=autoencoder(4, scaling_factor=0.18215),
+        text_encoder=clip_text(projection=False),
+        tokenizer=clip_tokenizer(),
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+STABLE_DIFFUSION_BETAS: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+
+
+def sd15() -> Any:
+    """Return Stable Diffusion 1.5 in small: PNDM, predicts epsilon."""
+    return stable_diffusion(diffusers.PNDMScheduler(**STABLE_DIFFUSION_BETAS, skip_prk_steps=True))
+
+
+def sd21() -> Any:
+    """Return Stable Diffusion 2.1 in small: DDIM, predicts v."""
+    options: dict[str, Any] = {"clip_sample": False, "set_alpha_to_one": False, "prediction_type": "v_prediction"}
+    return stable_diffusion(diffusers.DDIMScheduler(**STABLE_DIFFUSION_BETAS, **options))
+
+
+def world() -> Any:
+    """Return the embedded world's base in small: its own parts, DPM-Solver++, predicts a flow."""
+    return diffusers.StableDiffusionPipeline(
+        vae=architecture.make_vae((8, 8, 16)),
+        text_encoder=architecture.make_text_encoder(),
+        tokenizer=make_tokenizer(),
+        unet=architecture.make_unet((16, 32)),
+        scheduler=architecture.make_scheduler("flow"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sdxl() -> Any:
+    """Return SDXL in small: two text encoders, pooled text, size conditioning, Euler, predicts epsilon."""
+    time_width = 8
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=SIZE // 2,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=2 * WIDTH,
+        norm_num_groups=8,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=time_width,
+        projection_class_embeddings_input_dim=6 * time_width + WIDTH,
+    )
+    return diffusers.StableDiffusionXLPipeline(
+        vae=autoencoder(4, scaling_factor=0.13025),
+        text_encoder=clip_text(projection=False),
+        text_encoder_2=clip_text(projection=True, hidden_act="gelu"),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet,
+        scheduler=diffusers.EulerDiscreteScheduler(**STABLE_DIFFUSION_BETAS, timestep_spacing="leading"),
+        add_watermarker=False,
+    )
+
+
+def sd3(with_t5: bool = True) -> Any:
+    """Return Stable Diffusion 3 in small: three text encoders, the last one optional, rectified flow with shift 3."""
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=SIZE // 2,
+        patch_size=2,
+        in_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=2 * WIDTH,
+        caption_projection_dim=32,
+        pooled_projection_dim=2 * WIDTH,
+        out_channels=16,
+        pos_embed_max_size=96,
+    )
+    if with_t5:
+        text_encoder_3 = transformers.T5EncoderModel(
+            transformers.T5Config(
+                vocab_size=len(t5_tokenizer()), d_model=2 * WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=4
+            )
+        )
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(16, scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=clip_text(projection=True),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip_text(projection=True, hidden_act="gelu"),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=text_encoder_3 if with_t5 else None,
+        tokenizer_3=t5_tokenizer() if with_t5 else None,
+    )
+
+
+def flux() -> Any:
+    """Return FLUX.1-dev in small: CLIP and T5, guidance as an input, rectified flow with dynamic shifting."""
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    return diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=autoencoder(4, scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=clip_text(projection=False),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5_text(),
+        tokenizer_2=t5_tokenizer(),
+        transformer=transformer,
+    )
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "world": world,
+    "sd15": sd15,
+    "sd21": sd21,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "sd3_without_t5": lambda: sd3(with_t5=False),
+    "flux": flux,
+}
