@@ -1,0 +1,145 @@
+"""The run folder: whole files or none, stale output refused, one process at a time."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from accord import files
+from accord.artifacts import locked, open_stage, state_of
+from accord.errors import ArtifactError, MissingArtifact, StaleArtifact
+from accord.manifest import load_manifest
+
+
+def finish(run: Path, name: str, settings: dict, inputs: tuple = (), content: str = "x", **options):
+    stage = open_stage(run, name, settings, inputs, **options)
+    if not stage.is_finished:
+        files.write_bytes(stage.folder / "out.txt", content.encode())
+        stage.finish({"rows": 1})
+    return stage
+
+
+def test_a_finished_stage_is_reused_and_its_manifest_repeatable(tmp_path):
+    finish(tmp_path / "a", "generate", {"seed": 1})
+    finish(tmp_path / "b", "generate", {"seed": 1})
+    first, second = (tmp_path / run / "generate" / "manifest.json" for run in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert open_stage(tmp_path / "a", "generate", {"seed": 1}).is_finished
+
+
+def test_other_settings_are_refused_by_name_and_replaced_on_request(tmp_path):
+    finish(tmp_path, "generate", {"steps": 3})
+    with pytest.raises(StaleArtifact, match=r"steps was 3 and is now 4.*--redo"):
+        open_stage(tmp_path, "generate", {"steps": 4})
+    assert (tmp_path / "generate" / "out.txt").exists()
+    stage = open_stage(tmp_path, "generate", {"steps": 4}, redo=True)
+    assert not stage.is_finished
+    assert not (stage.folder / "out.txt").exists()
+
+
+def test_half_finished_output_of_other_settings_is_refused_too(tmp_path):
+    stage = open_stage(tmp_path, "generate", {"steps": 3})
+    files.write_bytes(stage.folder / "part-00000.parquet", b"x")
+    with pytest.raises(StaleArtifact):
+        open_stage(tmp_path, "generate", {"steps": 4})
+    assert (open_stage(tmp_path, "generate", {"steps": 3}).folder / "part-00000.parquet").exists()
+
+
+def test_a_changed_input_makes_the_reader_stale(tmp_path):
+    finish(tmp_path, "generate", {"seed": 1}, content="old")
+    finish(tmp_path, "train", {}, ("generate",))
+    finish(tmp_path, "generate", {"seed": 2}, content="new", redo=True)
+    assert state_of(tmp_path, "train", {}, ("generate",)) == "stale"
+    with pytest.raises(StaleArtifact, match="output of 'generate' has changed"):
+        open_stage(tmp_path, "train", {}, ("generate",))
+    assert not open_stage(tmp_path, "train", {}, ("generate",), is_cheap=True).is_finished
+
+
+def test_a_missing_input_names_the_command(tmp_path):
+    with pytest.raises(MissingArtifact, match="run `accord score`"):
+        open_stage(tmp_path, "select", {}, ("score/world_taste",))
+
+
+def test_a_deleted_file_reopens_the_stage_and_keeps_the_rest(tmp_path):
+    stage = open_stage(tmp_path, "generate", {})
+    for name in ("a", "b"):
+        files.write_bytes(stage.folder / name, name.encode())
+    stage.finish({})
+    (stage.folder / "a").unlink()
+    again = open_stage(tmp_path, "generate", {})
+    assert not again.is_finished
+    assert (again.folder / "b").exists()
+    assert load_manifest(again.folder) is None
+
+
+def test_files_of_unknown_origin_are_removed(tmp_path):
+    (tmp_path / "generate").mkdir()
+    (tmp_path / "generate" / "part-00000.parquet").write_bytes(b"?")
+    stage = open_stage(tmp_path, "generate", {})
+    assert not (stage.folder / "part-00000.parquet").exists()
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from accord.artifacts import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(ArtifactError, match=f"in use by process {holder.pid}"), locked(tmp_path):
+        pass
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_bytes(path, b"old")
+
+    def interrupted() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(b"new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path):
+    def write() -> None:
+        with files.replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_bytes(b"x")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArtifactError, match=r"the disk is full: .*a\.txt.*what was finished is kept"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_table_says_what_to_do(tmp_path):
+    path = tmp_path / "part-00000.parquet"
+    files.write_table(path, pa.table({"a": [1, 2, 3]}))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ArtifactError, match=r"is damaged .* delete it and run its stage again"):
+        files.read_table(path)
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_tables_are_equal_bytes(tmp_path):
+    table = pa.table({"a": ["x", "y"], "b": [1.5, None]})
+    files.write_table(tmp_path / "1.parquet", table)
+    files.write_table(tmp_path / "2.parquet", pa.table({"a": ["x", "y"], "b": [1.5, None]}))
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
