@@ -33,6 +33,8 @@ TABLES: dict[str, dict[str, str]] = {
         "world_heldout": "accord.world.rewards.heldout:HeldOut",
         "world_judge": "accord.world.rewards.judge:Judge",
         "world_checker": "accord.world.rewards.checker:Checker",
+        "clip_score": "accord.scorers.clip_score:ClipScore",
+        "pickscore": "accord.scorers.pickscore:PickScore",
     },
     "calibrations": {"win_rate": "accord.calibrate.win_rate:win_rate"},
     "selectors": {
