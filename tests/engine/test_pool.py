@@ -37,7 +37,7 @@ def test_an_error_of_a_worker_is_raised_here(devices):
 
 
 def test_a_worker_that_dies_is_one_clear_line():
-    with pytest.raises(AccordError, match="a worker process died.*finished shards are kept"):
+    with pytest.raises(AccordError, match=r"a worker process died.*finished shards are kept"):
         list(run_shards(MAKE, {"offset": 0}, [1, "die", 2], ["cpu", "cpu"]))
 
 
