@@ -1,0 +1,159 @@
+"""Tensors on disk, one row per id: latents once per image, conditioning once per prompt.
+
+A cache is a folder of safetensors shards. A shard holds one tensor per name, rows first, and the ids of its rows in its
+header, so it needs no index beside it. Shards appear whole or not at all; a writer that was killed starts again at
+the first id that is in none. Reading maps the files into memory: only the rows asked for are read from disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from accord.errors import ArtifactError, MissingArtifact
+from accord.files import remove_temporary, replacing
+
+LATENTS = "latents"  # the name of the one tensor of a latent cache
+
+
+class CacheWriter:
+    """Writes rows to a cache, as a context manager: leaving it normally writes the last, smaller shard.
+
+    `written` holds the ids of shards that were already there. Add the other ids in the same order with the same
+    `rows_per_shard`, and the files of an interrupted writer are those of an uninterrupted one.
+    """
+
+    def __init__(self, folder: Path, rows_per_shard: int = 1024) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_temporary(folder)
+        self.folder = folder
+        self.rows_per_shard = rows_per_shard
+        self.written = {identity for path in shard_paths(folder) for identity in _shard_ids(path)}
+        self._rows: dict[str, dict[str, Tensor]] = {}
+
+    def __enter__(self) -> CacheWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what is left, unless an exception ended the block: then the rows of the unfinished shard are lost."""
+        if kind is None and self._rows:
+            self._write()
+
+    def add(self, ids: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+        """Add one row per id. `tensors`: name -> (B, ...), the same names, shapes and dtypes in every call."""
+        for name, tensor in tensors.items():
+            if len(tensor) != len(ids):
+                raise ArtifactError(f"{self.folder}: '{name}' has {len(tensor)} rows for {len(ids)} ids")
+        for row, identity in enumerate(ids):
+            if identity in self.written or identity in self._rows:
+                raise ArtifactError(f"{self.folder}: {identity} was added twice")
+            self._rows[identity] = {name: tensor[row].detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+            if len(self._rows) == self.rows_per_shard:
+                self._write()
+
+    def _write(self) -> None:
+        """Write the rows gathered so far as the next shard."""
+        ids = list(self._rows)
+        layout = {identity: _layout(row) for identity, row in self._rows.items()}
+        odd = next((identity for identity in ids if layout[identity] != layout[ids[0]]), None)
+        if odd is not None:
+            raise ArtifactError(
+                f"{self.folder}: all rows need the same tensors; {ids[0]} has {layout[ids[0]]}, {odd} has {layout[odd]}"
+            )
+        stacked = {name: torch.stack([self._rows[identity][name] for identity in ids]) for name in self._rows[ids[0]]}
+        taken = set(shard_paths(self.folder))
+        free = next(path for path in map(self._path, itertools.count()) if path not in taken)  # also fills a gap
+        with replacing(free) as temporary:
+            save_file(stacked, temporary, metadata={"ids": json.dumps(ids)})
+        self.written.update(ids)
+        self._rows = {}
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"part-{number:05d}.safetensors"
+
+
+class TensorCache:
+    """Reads a cache by id: the conditioning of prompts, or whatever else a CacheWriter wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the ids of all shards. Raises MissingArtifact for an empty folder, ArtifactError for a damaged shard."""
+        self.folder = folder
+        self._paths = shard_paths(folder)
+        if not self._paths:
+            raise MissingArtifact(f"{folder} holds no shards; run the stage that fills it ({folder.parent.name}) first")
+        self._place: dict[str, tuple[int, int]] = {}
+        for shard, path in enumerate(self._paths):
+            for row, identity in enumerate(_shard_ids(path)):
+                if identity in self._place:
+                    other = self._paths[self._place[identity][0]]
+                    raise ArtifactError(
+                        f"{identity} is in {other.name} and in {path.name} of {folder}; delete the folder"
+                    )
+                self._place[identity] = (shard, row)
+        self._open: dict[int, dict[str, Tensor]] = {}  # mapped on first use, and kept: a mapping costs no memory
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id of the cache, in the order of the shards."""
+        return tuple(self._place)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Tensor]:
+        """Return name -> (B, ...), the rows of these ids. Raises MissingArtifact that names an id that is not there."""
+        missing = [identity for identity in ids if identity not in self._place]
+        if missing:
+            raise MissingArtifact(
+                f"{self.folder} has no row for {missing[0]} (and {len(missing) - 1} more of {len(ids)}); "
+                f"run the stage that fills it ({self.folder.parent.name}) again"
+            )
+        places = [self._place[identity] for identity in ids]
+        shards = {shard: self._shard(shard) for shard, _ in places}
+        names = shards[places[0][0]] if places else {}
+        return {name: torch.stack([shards[shard][name][row] for shard, row in places]) for name in names}
+
+    def _shard(self, shard: int) -> dict[str, Tensor]:
+        if shard not in self._open:
+            with safe_open(self._paths[shard], framework="pt") as file:
+                self._open[shard] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        return self._open[shard]
+
+
+@dataclass(frozen=True)
+class LatentCache:
+    """Reads a cache whose rows are clean latents."""
+
+    cache: TensorCache
+
+    def get(self, ids: Sequence[str]) -> Tensor:
+        """Return the latents of these images, (B, C, H, W), in the dtype they were stored in."""
+        return self.cache.get(ids)[LATENTS]
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """Return the finished shards of a cache in order."""
+    return sorted(folder.glob("part-*.safetensors"))
+
+
+def _shard_ids(path: Path) -> list[str]:
+    """Return the ids of a shard's rows from its header. Raises ArtifactError if the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["ids"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({error}); delete it and run its stage again: only what is missing is made again"
+        ) from error
+
+
+def _layout(row: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for name, tensor in row.items()}

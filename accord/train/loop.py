@@ -1,0 +1,115 @@
+"""The training loop, from visits to steps, in reading order.
+
+With target 1, the logistic loss, shared noise and a frozen reference this is Diffusion-DPO (Wallace et al., arXiv
+2311.12908, equation 14); every other method fills the same places differently.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from accord.diffusion.noising import add_noise
+from accord.diffusion.predictions import Prediction, error_factor, training_target
+from accord.models.interface import DiffusionModel
+from accord.noise.request import NoiseRequest
+from accord.train.data import PairData, Visits, make_batch
+from accord.train.denoising import DenoisingTask, twice
+from accord.train.method import Method
+from accord.train.schedule import learning_rate
+from accord.train.settings import TrainSettings
+from accord.train.state import TrainState
+from accord.train.steplog import MicroBatch, kept, require_finite, require_zero_margins, step_log, step_means
+from accord.types import PairBatch, PairErrors, StepLog
+
+
+def train(
+    model: DiffusionModel,
+    method: Method,
+    data: PairData,
+    state: TrainState,
+    settings: TrainSettings,
+    accelerator: Accelerator,
+) -> Iterator[StepLog]:
+    """Yield a StepLog after every optimiser step, from the state's step to the last. The caller logs, saves and stops.
+
+    Raises TrainingError if policy and reference differ before the first step, or if loss or gradient are not finite:
+    then the state is that of the last good step.
+    """
+    visits, device = Visits(data.table, settings.seed), accelerator.device
+    size, num_parts = settings.micro_batch_size(accelerator.num_processes), settings.gradient_accumulation
+    while state.step < settings.steps:
+        started = time.perf_counter()
+        state.optimizer.zero_grad()
+        done: list[MicroBatch] = []
+        for part in range(num_parts):
+            # the batch: this process' share of the step's visits
+            share = part * accelerator.num_processes + accelerator.process_index
+            first = state.step * settings.batch_size + share * size
+            visited = visits.between(first, first + size)
+            batch = make_batch(data, visited, device)
+
+            # one timestep per pair, one noise per image, both by address
+            draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
+            timesteps = model.schedule.timestep(method.timesteps(draws))
+            noise = torch.cat(method.noise(noise_request(settings.seed, batch, timesteps))).to(device)
+
+            # noisy latents, chosen above rejected: one call of the denoiser serves both
+            alpha, sigma = model.schedule.alpha(timesteps).repeat(2), model.schedule.sigma(timesteps).repeat(2)
+            clean = torch.cat([batch.chosen, batch.rejected])
+            task = DenoisingTask(
+                noisy=add_noise(clean, noise, alpha, sigma),
+                timesteps=timesteps.repeat(2).to(device),
+                conditioning=twice(batch.conditioning),
+                target=training_target(model.prediction, clean, noise, alpha, sigma),
+                factor=FACTORS[settings.error_space](model.prediction, alpha, sigma),
+            )
+            measure = partial(task.errors, model, accelerator.autocast)
+
+            # four errors per pair, their loss, its gradient; processes exchange gradients after the last part
+            with nullcontext() if part == num_parts - 1 else accelerator.no_sync(state.prepared):
+                reference_chosen, reference_rejected = state.reference.errors(batch, measure).chunk(2)
+                policy_chosen, policy_rejected = measure(state.prepared).chunk(2)
+                weight = method.weighting(model.schedule.log_snr(timesteps)).to(device)
+                errors = PairErrors(policy_chosen, policy_rejected, reference_chosen, reference_rejected, weight)
+                if state.step == 0:
+                    require_zero_margins(errors)
+                output = method.loss(errors, batch.targets, settings.beta)
+                accelerator.backward(output.loss / num_parts)
+            done.append(kept(batch, output))
+
+        norm = accelerator.clip_grad_norm_(list(state.parameters.values()), settings.max_grad_norm)
+        means = step_means(done, norm, accelerator)
+        require_finite(state.step + 1, means, done)
+        rate = learning_rate(state.step, settings)
+        state.advance(rate)
+        yield step_log(state.step, means, rate, time.perf_counter() - started)
+
+
+FACTORS: dict[str, Callable[[Prediction, Tensor, Tensor], Tensor]] = {
+    "epsilon": error_factor,
+    "native": lambda prediction, alpha, sigma: torch.ones_like(alpha),
+}
+"""Error space -> from the denoiser's own squared error to the one that counts, (B,)."""
+
+
+def noise_request(seed: int, batch: PairBatch, timesteps: Tensor) -> NoiseRequest:
+    """Return what the choice of noise may look at for this batch."""
+    channels, height, width = batch.chosen.shape[1:]
+    return NoiseRequest(
+        seed=seed,
+        prompt_ids=batch.prompt_ids,
+        chosen_ids=batch.chosen_ids,
+        rejected_ids=batch.rejected_ids,
+        visits=batch.visits,
+        timesteps=timesteps,
+        shape=(channels, height, width),
+        chosen=batch.chosen,
+        rejected=batch.rejected,
+    )

@@ -1,0 +1,77 @@
+"""What changes while a policy is trained, and how it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from accord.errors import TrainingError
+from accord.models.interface import DiffusionModel
+from accord.train.adapters import trainable, wrap
+from accord.train.ema import Ema
+from accord.train.method import Method
+from accord.train.optimizer import make_optimizer
+from accord.train.reference import Reference
+from accord.train.settings import AdapterSettings, TrainSettings
+
+
+@dataclass
+class TrainState:
+    """Everything that a step changes, and nothing else: what a checkpoint holds."""
+
+    policy: nn.Module
+    prepared: nn.Module  # the policy as accelerate wrapped it: its backward pass averages over processes
+    parameters: dict[str, nn.Parameter]  # the trainable ones, by name
+    optimizer: torch.optim.Optimizer
+    reference: Reference
+    ema: Ema | None
+    step: int = 0  # optimiser steps made
+
+    def advance(self, learning_rate: float) -> None:
+        """Make one optimiser step with the gradients that are there, and tell reference and average about it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.step += 1
+        self.reference.after_step(self.step, self.policy)
+        if self.ema:
+            self.ema.update(self.step, self.parameters)
+
+
+def begin(
+    model: DiffusionModel, method: Method, settings: TrainSettings, adapter: AdapterSettings, accelerator: Accelerator
+) -> TrainState:
+    """Return the state before the first step. The model's denoiser becomes the policy: it is changed in place.
+
+    Raises TrainingError if the accelerator would do what the loop does itself, or what it does not support.
+    """
+    _check(accelerator)
+    settings.micro_batch_size(accelerator.num_processes)
+    policy = wrap(model.denoiser.to(accelerator.device), adapter, model.lora_targets, settings.seed)
+    reference = method.reference(policy)
+    parameters = trainable(policy)
+    return TrainState(
+        policy=policy,
+        prepared=accelerator.prepare_model(policy),
+        parameters=parameters,
+        optimizer=make_optimizer(list(parameters.values()), settings),
+        reference=reference,
+        ema=Ema(parameters, settings.ema_decay) if settings.ema_decay else None,
+    )
+
+
+def _check(accelerator: Accelerator) -> None:
+    if accelerator.gradient_accumulation_steps != 1:
+        raise TrainingError(
+            "make the Accelerator without gradient_accumulation_steps: the loop accumulates by its own setting"
+        )
+    if accelerator.mixed_precision not in ("no", "bf16"):
+        raise TrainingError(
+            f"mixed precision '{accelerator.mixed_precision}' is not supported: its loss scale would change what a "
+            "resumed run computes; use 'no' or 'bf16'"
+        )
+    if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise TrainingError(f"training is data-parallel; {accelerator.distributed_type} is not supported")

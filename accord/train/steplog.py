@@ -1,0 +1,82 @@
+"""From what the losses of a step's micro-batches returned to the numbers of the step, and to clear errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from accord.errors import TrainingError
+from accord.losses.margin import margin
+from accord.types import LossOutput, PairBatch, PairErrors, StepLog
+
+SHOWN = 8  # ids in an error message
+
+
+class MicroBatch(NamedTuple):
+    """What is kept of a micro-batch until its step is logged; no graph hangs on it."""
+
+    batch: PairBatch
+    output: LossOutput
+
+
+def kept(batch: PairBatch, output: LossOutput) -> MicroBatch:
+    """Return the micro-batch without its graph."""
+    return MicroBatch(batch, LossOutput(output.loss.detach(), output.per_pair.detach(), output.metrics))
+
+
+def step_means(parts: Sequence[MicroBatch], gradient_norm: Tensor, accelerator: Accelerator) -> dict[str, float]:
+    """Return `loss`, every metric and `gradient_norm` as means over the step's pairs on all processes.
+
+    All micro-batches are of one size, so the mean of their means is the mean over pairs. The numbers leave the device
+    together: it is waited for once per step.
+    """
+    names = ["loss", *parts[0].output.metrics]
+    rows = [
+        torch.stack([part.output.loss, *(metric.mean() for metric in part.output.metrics.values())]) for part in parts
+    ]
+    means = accelerator.reduce(torch.stack(rows).mean(0), reduction="mean")
+    values = torch.cat([means, gradient_norm.detach().to(means).reshape(1)]).tolist()
+    return dict(zip([*names, "gradient_norm"], values, strict=True))
+
+
+def step_log(step: int, means: Mapping[str, float], learning_rate: float, seconds: float) -> StepLog:
+    """Return the log of a step from the means that `step_means` returned."""
+    metrics = {name: value for name, value in means.items() if name not in ("loss", "gradient_norm")}
+    return StepLog(step, means["loss"], metrics, learning_rate, means["gradient_norm"], seconds)
+
+
+def require_finite(step: int, means: Mapping[str, float], parts: Sequence[MicroBatch]) -> None:
+    """Raise TrainingError unless loss and gradient norm are finite, naming the pairs that are not."""
+    if math.isfinite(means["loss"]) and math.isfinite(means["gradient_norm"]):
+        return
+    is_bad = torch.cat([~part.output.per_pair.isfinite() for part in parts]).tolist()
+    pairs = [
+        f"prompt {prompt}: {chosen} over {rejected} (visit {visit})"
+        for batch, _ in parts
+        for prompt, chosen, rejected, visit in zip(
+            batch.prompt_ids, batch.chosen_ids, batch.rejected_ids, batch.visits, strict=True
+        )
+    ]
+    bad = [pair for pair, is_one in zip(pairs, is_bad, strict=True) if is_one] or pairs
+    rest = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    raise TrainingError(
+        f"step {step}: loss {means['loss']}, gradient norm {means['gradient_norm']}; the step was not made. "
+        f"Pairs: {'; '.join(bad[:SHOWN])}{rest}. Look at their latents, or lower the learning rate"
+    )
+
+
+def require_zero_margins(errors: PairErrors) -> None:
+    """Raise TrainingError unless policy and reference agree exactly, as they must before the first step."""
+    largest = margin(errors).detach().abs().max().item()
+    if largest != 0:  # also true for NaN, which require_finite explains better
+        if math.isnan(largest):
+            return
+        raise TrainingError(
+            f"before the first step policy and reference must agree exactly, but a margin is {largest:.3g}: is dropout "
+            "or training mode on in the denoiser, or is it not deterministic on this device?"
+        )
