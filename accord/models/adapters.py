@@ -6,6 +6,7 @@ the file's metadata. A tuned denoiser is a folder with `config.json`, or a pipel
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ def save_lora(
     arguments = {f"{denoiser_part}_lora_layers": layers, f"{denoiser_part}_lora_adapter_metadata": metadata(config)}
     with quiet():
         pipeline_class.save_lora_weights(folder, **arguments)
+    sort_header(folder / LORA_FILE)
 
 
 def metadata(config: LoraConfig) -> dict[str, Any]:
@@ -54,11 +56,25 @@ def metadata(config: LoraConfig) -> dict[str, Any]:
     return {**kept, "target_modules": targets if isinstance(targets, str) else sorted(targets)}
 
 
+def sort_header(path: Path) -> None:
+    """Sort the notes in a safetensors file's header: the library writes them in random order, so equal files differ."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+        if len(text) > length:
+            raise ModelError(f"the header of {path} grew from {length} to {len(text)} bytes by sorting it")
+        file.seek(8)
+        file.write(text.ljust(length))  # the format pads with spaces
+
+
 def load_lora(pipe: Any, denoiser: nn.Module, denoiser_part: str, folder: Path, path: str) -> None:
     """Put the LoRA adapter of a folder into the pipeline. Raises ModelError if it was made for another model."""
     try:
         with quiet():
-            state, *_ = type(pipe).lora_state_dict(folder, weight_name=LORA_FILE, use_safetensors=True)
+            found = type(pipe).lora_state_dict(folder, weight_name=LORA_FILE, use_safetensors=True)
+            state = found[0] if isinstance(found, tuple) else found  # UNet pipelines add kohya's alphas
             check_layers(state, denoiser, denoiser_part, folder, path)
             pipe.load_lora_weights(folder, weight_name=LORA_FILE, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, TypeError) as error:
@@ -80,7 +96,7 @@ def check_layers(state: Mapping[str, Tensor], denoiser: nn.Module, denoiser_part
         raise ModelError(f"the adapter in '{folder}' was made for another model than '{path}': it {found}")
 
 
-def save_denoiser(denoiser: Any, folder: Path) -> None:
+def save_denoiser(denoiser: nn.Module, folder: Path) -> None:
     """Write a denoiser so that its class's plain `from_pretrained(folder)` reads it."""
     bare: Any = denoiser  # the type checker sees no methods of diffusers' models
     if not isinstance(denoiser, ModelMixin):

@@ -33,9 +33,9 @@ def open_pipeline(family: Family, settings: OpenSettings, parts: frozenset[Part]
     absent = [name for name, value in index.items() if isinstance(value, list) and value[0] is None]
     arguments: dict[str, Any] = dict.fromkeys([*absent, *(name for name in skipped if name in index)])
     types = {"default": torch_dtype(settings.dtype), "vae": vae_dtype(folder, settings, "vae" in parts)}
-    pipeline_class = getattr(diffusers, family.pipeline_class)
     try:
         with quiet():
+            pipeline_class = getattr(diffusers, family.pipeline_class)  # imported here, which logs warnings
             pipe = pipeline_class.from_pretrained(
                 folder, torch_dtype=types, use_safetensors=True, local_files_only=True, **arguments, **family.options
             )
