@@ -26,8 +26,12 @@ def wrap(denoiser: nn.Module, settings: AdapterSettings, targets: Sequence[str],
     `targets` are the family's module names for LoRA, used where `settings.targets` is empty. LoRA's first factor is
     drawn from (seed, name), so it depends on nothing else. Trainable parameters are float32 whatever the denoiser's
     dtype. The policy is in evaluation mode: dropout would make policy and reference differ before any training.
-    Raises TrainingError if no module has a target's name.
+    Raises TrainingError if no module has a target's name, or if there is an adapter already.
     """
+    if any(isinstance(module, BaseTunerLayer) for module in denoiser.modules()):
+        raise TrainingError(
+            "the denoiser already has an adapter, which would be trained on top of; open the model anew"
+        )
     if settings.uses_gradient_checkpointing:
         _checkpoint_gradients(denoiser)
     policy = _lora(denoiser, settings, targets, seed) if settings.mode == "lora" else denoiser.requires_grad_(True)

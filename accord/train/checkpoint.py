@@ -70,7 +70,9 @@ def load_checkpoint(folder: Path, state: TrainState, identity: Mapping[str, Any]
         raise ArtifactError(f"checkpoint {path} is damaged: {problem}. Delete {path.name} to {rest}")
     facts = read_json(path / FACTS)
     _require_same(path, facts["identity"], plain(dict(identity)))
-    _restore(state, load_file(path / TENSORS), facts["optimizer"])
+    tensors = load_file(path / TENSORS)
+    _require_fitting(path, _below(tensors, "parameter"), state.parameters)
+    _restore(state, tensors, facts["optimizer"])
     state.step = facts["step"]
     return path
 
@@ -125,13 +127,35 @@ def _below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    changed = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    before, now = _leaves(found), _leaves(wanted)
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
-        differences = "; ".join(f"{key} was {found.get(key)!r} and is now {wanted.get(key)!r}" for key in changed)
+        differences = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in changed)
         raise StaleArtifact(
             f"checkpoint {path} belongs to another run: {differences}. "
             f"Restore the settings, or delete {path.parent} to start again"
         )
+
+
+def _require_fitting(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (found, wanted)]
+    odd = sorted(name for name in found.keys() | wanted.keys() if shapes[0].get(name) != shapes[1].get(name))
+    if odd:
+        raise StaleArtifact(
+            f"checkpoint {path} holds other parameters than the policy trains: {odd[0]} is {shapes[0].get(odd[0])} "
+            f"there and {shapes[1].get(odd[0])} here ({len(odd)} such); delete {path.parent} to start again"
+        )
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """Return `a.b` -> value for every plain value of nested mappings."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {
+        leaf: inner_value
+        for key, inner in value.items()
+        for leaf, inner_value in _leaves(inner, f"{name}.{key}" if name else str(key)).items()
+    }
 
 
 def _remove(path: Path) -> None:

@@ -35,11 +35,11 @@ SETTINGS = TrainSettings(steps=12, batch_size=4, beta=20.0, learning_rate=1e-2, 
 class SmallDenoiser(nn.Module):
     """Acts on every pixel's channels, told the timestep and the text."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, hidden: int = 16) -> None:
         super().__init__()
-        self.told = nn.Linear(WIDTH + 1, 16)
-        self.inner = nn.Linear(SHAPE[0], 16)
-        self.outer = nn.Linear(16, SHAPE[0])
+        self.told = nn.Linear(WIDTH + 1, hidden)
+        self.inner = nn.Linear(SHAPE[0], hidden)
+        self.outer = nn.Linear(hidden, SHAPE[0])
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class SmallModel:
 
     denoiser: nn.Module
     prediction: str = "flow"
-    schedule: Any = RectifiedFlow()
+    schedule: Any = field(default_factory=RectifiedFlow)
     lora_targets: tuple[str, ...] = ("inner", "outer", "told")
     calls: list[int] = field(default_factory=list)  # the batch size of every prediction
 
@@ -123,11 +123,16 @@ def make_run() -> Callable[..., Run]:
     """Return a function that makes a run: settings by keyword, and `mode`, `dropout`, `data`, `method`."""
 
     def make(
-        mode: Any = "lora", dropout: float = 0.0, method: Method = METHOD, precision: str = "no", **settings: Any
+        mode: Any = "lora",
+        dropout: float = 0.0,
+        method: Method = METHOD,
+        precision: str = "no",
+        hidden: int = 16,
+        **settings: Any,
     ) -> Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            model = SmallModel(SmallDenoiser(dropout))
+            model = SmallModel(SmallDenoiser(dropout, hidden))
         data = PairData(table(), DrawnLatents(), DrawnText())
         AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one precision per process
         accelerator = Accelerator(cpu=True, mixed_precision=precision)
