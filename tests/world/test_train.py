@@ -179,3 +179,14 @@ def test_rates_rise_then_fall(rate) -> None:
     assert max(values) > 0.95
     assert values[-1] < 0.01
     assert all(0.0 <= value <= 1.0 for value in values)
+
+
+@pytest.mark.slow
+def test_two_workers_repeat_themselves(trained: Path, tmp_path: Path) -> None:
+    first, second = (train_world(tmp_path / name, SIZES, workers=2, seed=1, progress=silent) for name in ("a", "b"))
+    for name in WEIGHTS:
+        one, two = load_file(first / f"{name}.safetensors"), load_file(second / f"{name}.safetensors")
+        assert all(torch.equal(one[key], two[key]) for key in one), name
+    lines = [line for line in curve(first) if line["part"] == "vae"]
+    assert [line["samples"] for line in lines] == [8 * line["step"] for line in lines]
+    assert len(lines) < len([line for line in curve(trained) if line["part"] == "vae"])
