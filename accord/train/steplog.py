@@ -62,7 +62,9 @@ def require_finite(step: int, means: Mapping[str, float], parts: Sequence[MicroB
             batch.prompt_ids, batch.chosen_ids, batch.rejected_ids, batch.visits, strict=True
         )
     ]
-    bad = [pair for pair, is_one in zip(pairs, is_bad, strict=True) if is_one] or pairs
+    bad = [pair for pair, is_one in zip(pairs, is_bad, strict=True) if is_one]
+    if not bad:  # the gradient of a finite loss, or a pair of another process: all of this process' pairs are named
+        bad = pairs
     rest = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     raise TrainingError(
         f"step {step}: loss {means['loss']}, gradient norm {means['gradient_norm']}; the step was not made. "

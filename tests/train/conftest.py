@@ -118,26 +118,26 @@ def make_table() -> Callable[..., PairTable]:
     return table
 
 
+def make(
+    mode: Any = "lora",
+    dropout: float = 0.0,
+    method: Method = METHOD,
+    precision: str = "no",
+    hidden: int = 16,
+    **settings: Any,
+) -> Run:
+    """Return a run of the small problem, with other settings by keyword."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = SmallModel(SmallDenoiser(dropout, hidden))
+    data = PairData(table(), DrawnLatents(), DrawnText())
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one precision per process
+    accelerator = Accelerator(cpu=True, mixed_precision=precision)
+    return Run(model, data, replace(SETTINGS, **settings), AdapterSettings(mode, 2, 4.0), accelerator, method)
+
+
 @pytest.fixture
 def make_run() -> Callable[..., Run]:
-    """Return a function that makes a run: settings by keyword, and `mode`, `dropout`, `data`, `method`."""
-
-    def make(
-        mode: Any = "lora",
-        dropout: float = 0.0,
-        method: Method = METHOD,
-        precision: str = "no",
-        hidden: int = 16,
-        **settings: Any,
-    ) -> Run:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            model = SmallModel(SmallDenoiser(dropout, hidden))
-        data = PairData(table(), DrawnLatents(), DrawnText())
-        AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one precision per process
-        accelerator = Accelerator(cpu=True, mixed_precision=precision)
-        return Run(model, data, replace(SETTINGS, **settings), AdapterSettings(mode, 2, 4.0), accelerator, method)
-
     return make
 
 

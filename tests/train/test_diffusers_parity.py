@@ -1,0 +1,118 @@
+"""One step of the loop against Diffusion-DPO written with diffusers' own parts, as its example script does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from accord.config import Choice, MethodConfig
+from accord.models.interface import ModelSettings, open_model
+from accord.seeding import address, generator
+from accord.testing.pipelines import save_tiny_pipeline
+from accord.train.data import PairData, PairTable
+from accord.train.loop import train
+from accord.train.method import load_method
+from accord.train.settings import AdapterSettings, TrainSettings
+from accord.train.state import begin
+
+BETA, SEED = 5.0, 11  # float32 errors near 1 are known to 1e-7, so losses to beta * 1e-7: at 2000 only to 1e-4
+PROMPTS = [f"prompt {letter}" for letter in "abcd"]
+
+
+@dataclass
+class Latents:
+    """Latents of the size of the tiny pipelines, one draw per image."""
+
+    channels: int
+
+    def get(self, ids: Sequence[str]) -> torch.Tensor:
+        shape = (self.channels, 16, 16)
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(address(1, i))) for i in ids])
+
+
+@dataclass
+class Texts:
+    """The text encoders' output for the prompts of this file."""
+
+    model: object
+
+    def get(self, ids: Sequence[str]) -> dict[str, torch.Tensor]:
+        return self.model.encode_prompts(list(ids))
+
+
+def opened(family, folder):
+    model = open_model(ModelSettings(family, str(save_tiny_pipeline(family, folder))))
+    table = PairTable(tuple(PROMPTS), tuple(f"{p}-1" for p in PROMPTS), tuple(f"{p}-0" for p in PROMPTS), np.ones(4))
+    channels = model.latent_shape(32, 32)[0]
+    return model, PairData(table, Latents(channels), Texts(model))
+
+
+def loss_of_diffusers(pipe, policy, data, step, settings):
+    """Return the loss of a step (two pairs) from diffusers' scheduler and UNet, in the words of its example script."""
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
+    order = generator(SEED, "order", step // 2).permutation(4)[2 * (step % 2) :][:2]
+    prompts = [PROMPTS[place] for place in order]
+    draws = [generator(SEED, "timestep", prompt, step // 2).random() for prompt in prompts]
+    timesteps = torch.tensor([int(draw * 1000) for draw in draws]).repeat(2)
+    noises = [address(SEED, "noise", prompt, step // 2) for prompt in prompts]
+    noise = torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(n)) for n in noises])
+    noise = noise.repeat(2, 1, 1, 1)
+    latents = data.latents.get([f"{prompt}-1" for prompt in prompts] + [f"{prompt}-0" for prompt in prompts])
+    embeds = pipe.encode_prompt(prompts, "cpu", 1, False)[0].repeat(2, 1, 1)
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    is_v = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(latents, noise, timesteps) if is_v else noise
+
+    def errors(unet):
+        prediction = unet(noisy, timesteps, embeds, return_dict=False)[0]
+        error = torch.nn.functional.mse_loss(prediction, target, reduction="none").mean(dim=[1, 2, 3])
+        to_epsilon = scheduler.alphas_cumprod[timesteps] if is_v and settings.error_space == "epsilon" else 1.0
+        return (error * to_epsilon).chunk(2)
+
+    with torch.no_grad():
+        model_w, model_l = errors(policy)
+        with policy.disable_adapter():
+            ref_w, ref_l = errors(policy)
+    inside = -0.5 * BETA * ((model_w - model_l) - (ref_w - ref_l))
+    return -torch.nn.functional.logsigmoid(inside).mean().item()
+
+
+@pytest.mark.parametrize(("family", "space"), [("sd15", "epsilon"), ("sd21", "epsilon"), ("sd21", "native")])
+def test_the_loss_is_diffusers_diffusion_dpo(tmp_path, family, space):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model, data = opened(family, tmp_path / family)
+    dpo = MethodConfig(loss=Choice(name="logistic"), noise=Choice(name="gaussian_shared"))
+    settings = TrainSettings(steps=4, batch_size=2, beta=BETA, learning_rate=6e-2, error_space=space, seed=SEED)
+    accelerator = Accelerator(cpu=True)
+    method = load_method(dpo)
+    state = begin(model, method, settings, AdapterSettings("lora", 4, 4.0), accelerator)
+    logs = train(model, method, data, state, settings, accelerator)
+    expected, found = [], []
+    for step in range(4):
+        expected.append(loss_of_diffusers(model.opened.pipe, state.policy, data, step, settings))
+        found.append(next(logs).loss)
+    assert found[0] == pytest.approx(np.log(2), abs=1e-6)
+    assert max(abs(value - found[0]) for value in found[1:]) > 1e-3  # the policy has left the reference
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_every_family_trains_and_starts_from_the_reference(tmp_path, family, mode):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model, data = opened(family, tmp_path / family)
+    settings = TrainSettings(steps=2, batch_size=2, beta=BETA, learning_rate=1e-3, seed=SEED)
+    accelerator = Accelerator(cpu=True)
+    method = load_method(MethodConfig(loss=Choice(name="logistic")))
+    adapter = AdapterSettings(mode, 4, 4.0, uses_gradient_checkpointing=True)
+    state = begin(model, method, settings, adapter, accelerator)
+    first, second = train(model, method, data, state, settings, accelerator)
+    assert first.loss == pytest.approx(np.log(2), abs=1e-6)
+    assert first.metrics["margin"] == 0
+    assert second.metrics["margin"] != 0
