@@ -1,0 +1,1 @@
+"""The report: what the run folder holds, as one self-contained page and as a table on the terminal."""

@@ -1,0 +1,47 @@
+"""`train/log.jsonl` -> curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accord.errors import ArtifactError, MissingArtifact
+from accord.manifest import load_manifest
+from accord.report.read_evaluation import number
+from accord.report.records import Training
+
+LOG = "log.jsonl"
+OWN = ("loss", "learning_rate", "gradient_norm")  # numbers of the step itself; the others are in its `metrics`
+
+
+def read_training(run: Path) -> Training | None:
+    """Return the curves, or None if training has not finished. Raises ArtifactError if the log is missing or odd."""
+    manifest = load_manifest(run / "train")
+    if manifest is None:
+        return None
+    lines = _lines(run / "train" / LOG)
+    try:
+        rows = [{**{name: line.get(name) for name in OWN}, **line.get("metrics", {})} for line in lines]
+        names = sorted({name for row in rows for name in row})
+        return Training(
+            np.array([line["step"] for line in lines], dtype=np.int64),
+            {name: np.array([number(row.get(name)) for row in rows], dtype=np.float64) for name in names},
+            manifest.counts.get("pairs_seen"),
+            manifest.facts.get("parameters_trained"),
+            manifest.facts.get("parameters_total"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{run / 'train' / LOG} is odd ({error!r}); run `accord train --redo`") from error
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise MissingArtifact(f"{path} is missing; run `accord train` again")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged ({error}); run `accord train --redo`") from error
