@@ -13,7 +13,7 @@ from accord.world.parallel import rank, wait_for_all, workers
 
 @dataclass(frozen=True)
 class Mark:
-    """Where training stands: steps done and seconds spent in all sessions together."""
+    """Where training stands: steps done and seconds spent on them, interruptions left out."""
 
     step: int
     seconds: float

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from accord.errors import AccordError
-from accord.world.captions import Asked, Caption
+from accord.world.captions import Caption
 from accord.world.scenes import Scene, Thing, background_layer, paint, to_uint8
 from accord.world.vocabulary import COLORS, NUMBERS, PALETTE, RELATIONS, SHAPES, SIZE
 
@@ -148,6 +148,3 @@ def _word_edits(caption: Caption, position: int) -> list[Caption]:
 def _with(caption: Caption, position: int, **words: str | int) -> Caption:
     asked = tuple(replace(noun, **words) if i == position else noun for i, noun in enumerate(caption.asked))  # type: ignore[arg-type]
     return replace(caption, asked=asked)
-
-
-__all__ = ["BAD_CAPTIONS", "BAD_IMAGES", "Asked", "Flaws", "Stripes", "corrupt", "draw_flaws", "render_flawed"]
