@@ -66,9 +66,10 @@ def fetch(hub_id: str, revision: str | None, unwanted: Mapping[str, None]) -> tu
     try:
         with quiet(keep_progress_bars=True):
             folder = Path(DiffusionPipeline.download(hub_id, revision=revision, use_safetensors=True, **unwanted))
-    except (OSError, ValueError, RuntimeError) as error:  # the hub's own errors are all OSErrors
+    except Exception as error:  # the hub's client lets errors of several HTTP libraries through
         raise ModelError(
-            f"'{hub_id}' is neither a folder nor to be had from the hub or its cache ({first_line(error)}). "
+            f"'{hub_id}' is neither a folder nor to be had from the hub or its cache "
+            f"({first_line(error).split(' (')[0]}). "
             f"Where there is a network: {download_command(hub_id, revision)}"
         ) from error
     return folder, folder.name
@@ -91,7 +92,7 @@ def fetch_file(hub_id: str, name: str, commit: str) -> Path:
 
     try:
         return Path(hf_hub_download(hub_id, name, revision=commit))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above
         raise ModelError(
             f"the file {name} of '{hub_id}' is neither in the local cache nor to be had from the hub "
             f"({first_line(error)}). Where there is a network: {download_command(hub_id, commit)}"
