@@ -135,10 +135,11 @@ def _found(folder: Path, manifest: Manifest | None) -> dict[str, Any] | None:
 
 
 def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    old, new = _flat(found["settings"]), _flat(wanted["settings"])
     changed = [
-        f"{name} was {_short(found['settings'].get(name))} and is now {_short(wanted['settings'].get(name))}"
-        for name in sorted(found["settings"].keys() | wanted["settings"].keys())
-        if found["settings"].get(name) != wanted["settings"].get(name)
+        f"{name} was {_short(old.get(name))} and is now {_short(new.get(name))}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
     ] + [
         f"the output of '{stage}' has changed"
         for stage in sorted(found["inputs"].keys() | wanted["inputs"].keys())
@@ -148,6 +149,14 @@ def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
         f"{folder} was made differently: {'; '.join(changed)}. "
         "Add --redo to replace it, or use another folder (--set folder=...)"
     )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as `a.b` -> value, so that a message names just what changed."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
+    return flat
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.config import Config
-from accord.engine.models import open_run_model
+from accord.engine.models import model_identity, open_run_model
 from accord.engine.pool import run_shards
 from accord.images import ImageRow, encode_image, image_id, part_path, write_images
 from accord.seeding import address
@@ -114,6 +114,6 @@ def generation_settings(config: Config) -> dict[str, Any]:
     keep = {"num_inference_steps", "guidance_scale", "height", "width", "negative_prompt", "batch_size", "image_format"}
     return {
         "seed": config.seed,
-        **config.model.model_dump(include={"family", "path", "revision", "dtype"}),
+        "model": model_identity(config),
         **config.generate.model_dump(include=keep),
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accord.config import Config
 from accord.engine.devices import training_device
@@ -29,6 +30,23 @@ def open_run_model(config: Config, parts: Collection[Part], device: str | None =
         device=device or training_device(config.model.device),
     )
     return open_model(settings, parts)
+
+
+def model_identity(config: Config) -> dict[str, Any]:
+    """Return what decides the model's weights: the run file's words, and for a local folder the hash of its files.
+
+    With the hash, output made from weights that were replaced since is known to be stale.
+    """
+    named = config.model.model_dump(include={"family", "path", "revision", "dtype"})
+    folder = Path(model_path(config.model.path))
+    return {**named, "weights": _folder_hash(folder) if folder.is_dir() else None}
+
+
+@lru_cache(maxsize=4)  # the stages of one run ask again and again; a large model takes seconds to read
+def _folder_hash(folder: Path) -> str:
+    from accord.models.fingerprint import hash_files, model_files
+
+    return hash_files(folder, model_files(folder))
 
 
 def model_path(path: str) -> str:

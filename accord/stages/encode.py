@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from accord.artifacts import open_stage
 from accord.config import Config
 from accord.engine.devices import training_device
-from accord.engine.models import open_run_model
+from accord.engine.models import model_identity, open_run_model
 from accord.errors import ArtifactError
 from accord.images import ImageRow, decode_image, iterate_images
 from accord.outcome import Outcome, reused, timed
@@ -33,7 +33,7 @@ BATCH = 16  # images or texts per call; rows of a batch never mix, so the number
 
 def settings(config: Config) -> dict[str, Any]:
     """Return what decides this stage's output."""
-    return config.model.model_dump(include={"family", "path", "revision", "dtype"})
+    return {"model": model_identity(config)}
 
 
 def encode(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:

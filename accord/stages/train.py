@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from accord.artifacts import open_stage
 from accord.config import Config
 from accord.engine.devices import training_device
-from accord.engine.models import open_run_model
+from accord.engine.models import model_identity, open_run_model
 from accord.files import write_bytes
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_pairs
@@ -38,7 +38,7 @@ def settings(config: Config) -> dict[str, Any]:
     """Return what decides this stage's output. How often to save or log does not."""
     return {
         "seed": config.seed,
-        **config.model.model_dump(include={"family", "path", "revision", "dtype"}),
+        "model": model_identity(config),
         **config.method.model_dump(mode="json", include=CHOICES),
         **config.train.model_dump(exclude={"checkpoint_every"}),
         **config.adapter.model_dump(),
