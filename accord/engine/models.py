@@ -42,11 +42,18 @@ def model_identity(config: Config) -> dict[str, Any]:
     return {**named, "weights": _folder_hash(folder) if folder.is_dir() else None}
 
 
-@lru_cache(maxsize=4)  # the stages of one run ask again and again; a large model takes seconds to read
 def _folder_hash(folder: Path) -> str:
-    from accord.models.fingerprint import hash_files, model_files
+    from accord.models.fingerprint import model_files
 
-    return hash_files(folder, model_files(folder))
+    names = tuple(sorted(model_files(folder)))
+    return _hash_of(folder, names, tuple((folder / name).stat().st_mtime_ns for name in names))
+
+
+@lru_cache(maxsize=4)  # the stages of one run ask again and again, and a large model takes seconds to read
+def _hash_of(folder: Path, names: tuple[str, ...], changed: tuple[int, ...]) -> str:
+    from accord.models.fingerprint import hash_files
+
+    return hash_files(folder, names)
 
 
 def model_path(path: str) -> str:
