@@ -15,6 +15,7 @@ from accord.report.records import Correlation, Estimate, Evaluation, ScorerResul
 
 FOLDER = "evaluate/metrics"
 ROLES = ("trained", "held_out", "checker")
+OVERALL = "overall"  # all skills together, each with the same weight
 
 
 def read_evaluation(run: Path) -> Evaluation | None:
@@ -33,7 +34,7 @@ def parse_evaluation(metrics: Mapping[str, Any], origin: str = "metrics.json") -
             int(metrics["num_prompts"]),
             int(metrics["images_per_prompt"]),
             tuple(_scorer(found) for found in metrics["scorers"]),
-            tuple(_skill(name, found) for name, found in (metrics.get("skills") or {}).items()),
+            tuple(_skill(name, found) for name, found in _overall_last(metrics.get("skills") or {})),
             correlation(metrics["correlation"]) if metrics.get("correlation") else None,
         )
     except KeyError as error:
@@ -76,6 +77,10 @@ def _scorer(found: Mapping[str, Any]) -> ScorerResult:
         int(found["num_prompts"]),
         int(found["num_unscored"]),
     )
+
+
+def _overall_last(skills: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(skills.items(), key=lambda item: item[0] == OVERALL)
 
 
 def _skill(name: str, found: Mapping[str, Any]) -> SkillResult:

@@ -28,8 +28,7 @@ def closing_table(metrics: Mapping[str, Any]) -> Table:
     metrics: the content of `evaluate/metrics/metrics.json`. Raises ArtifactError if it is not of that form.
     """
     evaluation = parse_evaluation(metrics)
-    level = f"{100 * evaluation.confidence:g} %"
-    title = "Tuned against base, same prompts and seeds"
+    title = f"Tuned against base, same prompts and seeds; {100 * evaluation.confidence:g} % intervals"
     table = Table(
         title=title,
         title_justify="left",
@@ -40,14 +39,14 @@ def closing_table(metrics: Mapping[str, Any]) -> Table:
     )
     table.add_column("scorer", overflow="fold")
     table.add_column("")
-    for heading in ("base", "tuned", "win rate", f"{level} interval"):
+    for heading in ("base", "tuned", "win rate", "interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for scorer in evaluation.scorers:
         table.add_row(*_scorer(scorer))
     if evaluation.skills:
         table.add_section()
-        table.add_row("skill", "", "base", "tuned", "points", f"{level} interval", style="bold")
+        table.add_row("skill", "", "base", "tuned", "points", "interval", style="bold")
         for skill in evaluation.skills:
             table.add_row(*_skill(skill))
     return table

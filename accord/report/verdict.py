@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from accord.report.read_evaluation import OVERALL
 from accord.report.records import Estimate, Evaluation, Role, ScorerResult, SkillResult
 from accord.report.words import THIN, listed, percent, percent_range, plural, points, points_range
 
@@ -162,12 +163,16 @@ def _of_skills(evaluation: Evaluation) -> list[Finding]:
     for kind, words in _SKILL_WORDS.items():
         skills = [skill for skill in evaluation.skills if skill_outcome(skill) == kind]
         if skills:
-            changes = [f"{s.name} by {points(s.difference.value)} ({points_range(s.difference)})" for s in skills]
+            changes = [f"{_called(s)} by {points(s.difference.value)} ({points_range(s.difference)})" for s in skills]
             found.append(Finding(kind, f"{words}: {listed(changes)} percentage points of right pictures."))
-    unclear = [skill.name for skill in evaluation.skills if skill_outcome(skill) == "unclear"]
+    unclear = [_called(skill) for skill in evaluation.skills if skill_outcome(skill) == "unclear"]
     if unclear:
         found.append(Finding("unclear", f"No clear change in the skills {listed(unclear)}."))
     return found
+
+
+def _called(skill: SkillResult) -> str:
+    return "all skills together" if skill.name == OVERALL else skill.name
 
 
 _SKILL_WORDS: dict[Kind, str] = {"better": "Skills that improved", "worse": "Skills that got worse"}
@@ -177,7 +182,7 @@ def _cautions(evaluation: Evaluation) -> list[Finding]:
     """Return what limits how far the numbers can be trusted, as one finding."""
     found = []
     unknown = _named(evaluation, lambda s: scorer_outcome(s) == "unknown")
-    unknown += [f"the skill {skill.name}" for skill in evaluation.skills if skill_outcome(skill) == "unknown"]
+    unknown += [f"the skill {_called(skill)}" for skill in evaluation.skills if skill_outcome(skill) == "unknown"]
     if unknown:
         found.append(f"No judgement on {listed(unknown)}: fewer than {TOO_FEW_PROMPTS} prompts, or no scores.")
     unscored = [f"{s.name} {s.num_unscored}" for s in evaluation.scorers if s.num_unscored]

@@ -21,12 +21,12 @@ class ClipSimilarity:
 
     def __init__(self, path: str, processor_path: str, device: str) -> None:
         """Open `path`, a hub id or a local folder. Raises ScoringError that says how to get it."""
-        from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizerFast
+        from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
         try:
             self.model = CLIPModel.from_pretrained(path, use_safetensors=True).eval().requires_grad_(False).to(device)
             self.images = CLIPImageProcessorPil.from_pretrained(processor_path)
-            self.tokenizer = CLIPTokenizerFast.from_pretrained(processor_path)
+            self.tokenizer = CLIPTokenizer.from_pretrained(processor_path)
         except (OSError, ValueError) as error:
             raise ScoringError(
                 f"the reward model '{path}' cannot be opened ({str(error).splitlines()[0]}); get it with "

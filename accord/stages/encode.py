@@ -56,8 +56,8 @@ def encode(config: Config, redo: bool = False, progress: Progress = no_progress)
         model = open_run_model(config, parts)
         total = len(images) + len(texts)
         with CacheWriter(stage.folder / "prompts") as writer:
-            for batch in _batches([prompt for prompt in texts if prompt not in writer.written]):
-                writer.add(batch, model.encode_prompts([texts[prompt] for prompt in batch]))
+            for ids in _batches([prompt for prompt in texts if prompt not in writer.written]):
+                writer.add(ids, model.encode_prompts([texts[prompt] for prompt in ids]))
                 progress(len(writer.written), total, "prompts and images")
         num_decoded = 0
         with CacheWriter(stage.folder / "latents") as writer:

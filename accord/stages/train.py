@@ -25,7 +25,7 @@ from accord.types import Progress, StepLog, no_progress
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from accord.models.interface import DiffusionModel
+    from accord.models.interface import DiffusionModel, Part
     from accord.train.data import PairData
     from accord.train.state import TrainState
 
@@ -61,7 +61,8 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
 
     device = training_device(config.model.device)
     accelerator = _accelerator(config, device)
-    model = open_run_model(config, ("denoiser",))
+    parts: tuple[Part, ...] = ("denoiser",)
+    model = open_run_model(config, parts)
     method, told = load_method(config.method), _train_settings(config)
     data = _pair_data(run)
     checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
@@ -141,7 +142,9 @@ def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
 
     with state.ema.in_place_of(state.parameters) if state.ema else nullcontext():
         if isinstance(state.policy, peft.PeftModel):
-            model.save_adapter(adapter_state(state.policy), folder, state.policy.peft_config["default"])
+            told = state.policy.peft_config["default"]
+            assert isinstance(told, peft.LoraConfig)
+            model.save_adapter(adapter_state(state.policy), folder, told)
         else:
             model.save_full(state.policy, folder)
 

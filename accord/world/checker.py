@@ -13,7 +13,7 @@ import numpy as np
 
 from accord.errors import ScoringError
 from accord.world.captions import Asked, Caption, parse
-from accord.world.detect import Found, Findings, detect
+from accord.world.detect import Findings, Found, detect
 from accord.world.scenes import relation_holds
 from accord.world.vocabulary import BACKGROUNDS
 

@@ -14,7 +14,7 @@ from accord.world.components import connected_components
 from accord.world.scenes import distance
 from accord.world.vocabulary import BACKGROUNDS, COLORS, PALETTE, SHAPES, SIZE
 
-#: Regions of fewer pixels are specks, not things. The smallest thing of a clean scene, a triangle of radius 4.2, has 35.
+#: Regions of fewer pixels are specks, not things; the smallest clean thing, a triangle of radius 4.2, has 35.
 MIN_AREA = 18
 
 # RGB to chromaticity (a, b): zero for grey, saturated red is (1, 0). The length is about highest minus lowest channel.

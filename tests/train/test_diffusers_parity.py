@@ -44,8 +44,8 @@ class Texts:
         return self.model.encode_prompts(list(ids))
 
 
-def opened(family, folder):
-    model = open_model(ModelSettings(family, str(save_tiny_pipeline(family, folder))))
+def opened(family, folder, dtype="float32"):
+    model = open_model(ModelSettings(family, str(save_tiny_pipeline(family, folder)), dtype=dtype))
     table = PairTable(tuple(PROMPTS), tuple(f"{p}-1" for p in PROMPTS), tuple(f"{p}-0" for p in PROMPTS), np.ones(4))
     channels = model.latent_shape(32, 32)[0]
     return model, PairData(table, Latents(channels), Texts(model))
@@ -102,13 +102,15 @@ def test_the_loss_is_diffusers_diffusion_dpo(tmp_path, family, space):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])
 @pytest.mark.parametrize("mode", ["lora", "full"])
-def test_every_family_trains_and_starts_from_the_reference(tmp_path, family, mode):
+@pytest.mark.parametrize(
+    ("family", "dtype"), [("sdxl", "float32"), ("sd3", "float32"), ("flux", "float32"), ("sd15", "bfloat16")]
+)
+def test_every_family_trains_and_starts_from_the_reference(tmp_path, family, dtype, mode):
     AcceleratorState._reset_state(reset_partial_state=True)
-    model, data = opened(family, tmp_path / family)
+    model, data = opened(family, tmp_path / family, dtype)
     settings = TrainSettings(steps=2, batch_size=2, beta=BETA, learning_rate=1e-3, seed=SEED)
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, mixed_precision="no" if dtype == "float32" else "bf16")
     method = load_method(MethodConfig(loss=Choice(name="logistic")))
     adapter = AdapterSettings(mode, 4, 4.0, uses_gradient_checkpointing=True)
     state = begin(model, method, settings, adapter, accelerator)
