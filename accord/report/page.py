@@ -81,6 +81,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(FILTERS)
     environment.globals.update(
         decimals_for=words.decimals_for,
+        compact_pair=words.compact_pair,
         outcome=outcome,
         roles=ROLES,
         base_colour=colours.BASE,

@@ -21,6 +21,7 @@ CHOICES = (  # what a method consists of, with the stage whose settings hold it
     ("timesteps", "train", "timestep sampling"),
     ("error_space", "train", "error space"),
 )
+MODEL = "model"
 STAGES = ("generate", "select", "encode", "train", "evaluate/base", "evaluate/metrics")
 
 
@@ -29,7 +30,7 @@ def read_made_with(run: Path) -> MadeWith:
     found = {stage: load_manifest(run / stage) for stage in STAGES}
     manifests = {stage: manifest for stage, manifest in found.items() if manifest is not None}
     generate = manifests.get("generate")
-    named = {key for key, _, _ in CHOICES}
+    told_elsewhere = {MODEL, *(key for key, _, _ in CHOICES)}
     return MadeWith(
         _model(generate),
         tuple(
@@ -38,7 +39,10 @@ def read_made_with(run: Path) -> MadeWith:
             if stage in manifests and key in manifests[stage].settings
         ),
         tuple(
-            (stage, tuple((key, _words(value)) for key, value in manifest.settings.items() if key not in named))
+            (
+                stage,
+                tuple((key, _words(value)) for key, value in manifest.settings.items() if key not in told_elsewhere),
+            )
             for stage, manifest in manifests.items()
         ),
         _versions(manifests),
@@ -47,10 +51,13 @@ def read_made_with(run: Path) -> MadeWith:
 
 
 def _model(manifest: Manifest | None) -> Mapping[str, str]:
-    """Return the fingerprint of the base model, with its family."""
+    """Return what the run file asked for and what was found, of the base model."""
     if manifest is None:
         return {}
-    told = {"family": manifest.settings.get("family"), **manifest.facts.get("model", {})}
+    asked, found = manifest.settings.get(MODEL, {}), manifest.facts.get(MODEL, {})
+    told = {**asked, **found, **asked}  # found may hold a place on this machine where asked has a name
+    if told.get("weights") == told.get("sha256"):
+        told.pop("weights", None)
     return {key: _words(value) for key, value in told.items() if value not in (None, "")}
 
 

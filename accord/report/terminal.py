@@ -14,6 +14,7 @@ from accord.report.records import ScorerResult, SkillResult
 from accord.report.verdict import ROLES, Outcome, scorer_outcome, skill_outcome
 from accord.report.words import THIN, decimals_for, number, percent, percent_range, points, points_range
 
+PER_CENT = f"{THIN}%"
 SIGNS: dict[Outcome, str] = {
     "better": "[green]▲ better[/]",
     "worse": "[red]▼ worse[/]",
@@ -46,7 +47,7 @@ def closing_table(metrics: Mapping[str, Any]) -> Table:
         table.add_row(*_scorer(scorer))
     if evaluation.skills:
         table.add_section()
-        table.add_row("skill", "", "base", "tuned", "points", "interval", style="bold")
+        table.add_row("skill, % right", "", "base", "tuned", "points", "interval", style="bold")
         for skill in evaluation.skills:
             table.add_row(*_skill(skill))
     return table
@@ -60,7 +61,7 @@ def _scorer(scorer: ScorerResult) -> tuple[str, ...]:
         number(scorer.base.value, decimals),
         number(scorer.tuned.value, decimals),
         percent(scorer.win_rate.value),
-        percent_range(scorer.win_rate).removesuffix(f"{THIN}%"),
+        percent_range(scorer.win_rate).removesuffix(PER_CENT),
         SIGNS[scorer_outcome(scorer)],
     )
 
@@ -69,8 +70,8 @@ def _skill(skill: SkillResult) -> tuple[str, ...]:
     return (
         escape(skill.name),
         "",
-        percent(skill.base.value),
-        percent(skill.tuned.value),
+        percent(skill.base.value).removesuffix(PER_CENT),
+        percent(skill.tuned.value).removesuffix(PER_CENT),
         points(skill.difference.value),
         points_range(skill.difference),
         SIGNS[skill_outcome(skill)],

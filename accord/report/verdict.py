@@ -102,7 +102,7 @@ def _warnings(evaluation: Evaluation) -> list[Finding]:
     rose = _named(evaluation, lambda s: s.role == "trained" and scorer_outcome(s) == "better")
     fell = _named(evaluation, lambda s: s.role != "trained" and scorer_outcome(s) == "worse")
     leaning = _named(
-        evaluation, lambda s: s.role != "trained" and scorer_outcome(s) == "unclear" and s.win_rate.value < 0.5
+        evaluation, lambda s: s.role == "held_out" and scorer_outcome(s) == "unclear" and s.win_rate.value < 0.5
     )
     found = []
     if rose and fell:
@@ -182,7 +182,9 @@ def _cautions(evaluation: Evaluation) -> list[Finding]:
     """Return what limits how far the numbers can be trusted, as one finding."""
     found = []
     unknown = _named(evaluation, lambda s: scorer_outcome(s) == "unknown")
-    unknown += [f"the skill {_called(skill)}" for skill in evaluation.skills if skill_outcome(skill) == "unknown"]
+    skills = [_called(skill) for skill in evaluation.skills if skill_outcome(skill) == "unknown"]
+    if skills:
+        unknown.append(f"the skill{'s' if len(skills) > 1 else ''} {listed(skills)}")
     if unknown:
         found.append(f"No judgement on {listed(unknown)}: fewer than {TOO_FEW_PROMPTS} prompts, or no scores.")
     unscored = [f"{s.name} {s.num_unscored}" for s in evaluation.scorers if s.num_unscored]

@@ -77,16 +77,26 @@ def decimals_for(*widths: float) -> int:
     return 3 if not known else min(6, max(0, 1 - math.floor(math.log10(min(known)))))
 
 
-def compact(value: float) -> str:
-    """Return a number of any size in three digits.
+def compact(value: float, digits: int = 3) -> str:
+    """Return a number of any size in so many digits.
 
     >>> compact(0.81234), compact(21.456), compact(-3e-05), compact(1234.5)
     ('0.812', '21.5', '−3e-05', '1234')
     """
     if not math.isfinite(value):
         return UNKNOWN
-    text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    text = f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
     return "−" + text[1:] if text.startswith("-") else text
+
+
+def compact_pair(a: float, b: float) -> tuple[str, str]:
+    """Return two numbers in three digits, or in as many (up to eight) as it takes to tell them apart.
+
+    >>> compact_pair(6.7812, 6.7789), compact_pair(0.5, 0.5), compact_pair(0.25, 0.75)
+    (('6.781', '6.779'), ('0.5', '0.5'), ('0.25', '0.75'))
+    """
+    pairs = ((compact(a, digits), compact(b, digits)) for digits in range(3, 9))
+    return next((pair for pair in pairs if pair[0] != pair[1] or a == b), (compact(a, 8), compact(b, 8)))
 
 
 def count(value: int | float | None) -> str:

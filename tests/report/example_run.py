@@ -105,10 +105,11 @@ def _write_images(folder: Path, prompts: list[Prompt], num: int, size: int, gene
 def _write_generate(folder: Path, prompts: list[Prompt], num: int, size: int, generator: np.random.Generator) -> None:
     write_prompts(folder / "prompts.parquet", prompts)
     _write_images(folder, prompts, num, size, generator)
-    settings = {"seed": 0, "family": "world", "path": "world:flow", "num_inference_steps": 12, "guidance_scale": 3.0,
+    asked = {"family": "world", "path": "world:flow", "revision": None, "weights": "6f1e" * 16}
+    settings = {"seed": 0, "model": asked, "num_inference_steps": 12, "guidance_scale": 3.0,
                 "height": size, "width": size, "images_per_prompt": num, "train": "world:train"}  # fmt: skip
     counts = {"prompts": len(prompts), "images": len(prompts) * num, "prompts_dropped": {"empty": 0, "duplicate": 2}}
-    model = {"path": "world:flow", "sha256": "6f1e" * 16, "diffusers": "0.42.1"}
+    model = {"path": str(folder), "sha256": "6f1e" * 16, "diffusers": "0.42.1"}
     _manifest(folder, settings, counts, {"model": model})
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from accord.report.read_evaluation import parse_evaluation
 from accord.report.records import Estimate, Evaluation, Role, ScorerResult, SkillResult
 from accord.report.verdict import Verdict, scorer_outcome, skill_outcome, verdict
 
@@ -147,3 +148,12 @@ def test_what_limits_the_numbers_is_said() -> None:
     assert "only 19 evaluation prompts" in caution
     clean = judged(scorer("a", "trained", BETTER), scorer("b", "held_out", BETTER), num_prompts=20)
     assert texts(clean, "warning") == ""
+
+
+def test_all_skills_together_are_called_so_and_stand_last() -> None:
+    skills = (skill("counting", Estimate(0.1, 0.02, 0.18)), skill("overall", Estimate(0.2, 0.1, 0.3)))
+    found = judged(scorer("a", "trained", UNCLEAR), skills=skills)
+    assert "counting by +10.0 (+2.0 to +18.0) and all skills together by +20.0" in texts(found, "better")
+    rows = {name: {"base": None, "tuned": None, "difference": None, "num_prompts": 0} for name in ("overall", "single")}
+    metrics = {"confidence": 0.9, "num_prompts": 3, "images_per_prompt": 1, "scorers": [], "skills": rows}
+    assert [row.name for row in parse_evaluation(metrics).skills] == ["single", "overall"]
