@@ -94,7 +94,9 @@ class GenerateConfig(Section):
     width: Positive = 32
     negative_prompt: str = ""
     batch_size: Positive = Field(32, description="images per call of the model")
-    prompts_per_shard: Positive = Field(8, description="the unit that a killed run may lose")
+    images_per_shard: Positive = Field(
+        64, description="the unit that a killed run may lose; whole prompts, at least one"
+    )
     image_format: Literal["png", "jpeg", "webp"] = "png"
     keep_latents: bool = Field(True, description="store the sampler's final latents, so that training needs no VAE")
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, synced, then renamed.
+"""Files that are either whole or absent: written under a temporary name, then renamed.
 
 A process killed at any moment leaves at most a temporary file, which the next run removes. A full disk is one clear
 line, and nothing that was finished is lost.
@@ -32,8 +32,6 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

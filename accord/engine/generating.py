@@ -31,8 +31,11 @@ def image_seed(seed: int, prompt_id: str, index: int) -> int:
     return address(seed, "image", prompt_id, index)
 
 
-def make_shards(folder: Path, prompts: Sequence[Prompt], prompts_per_shard: int) -> list[ImageShard]:
-    """Return the shards of these prompts, in order, finished or not."""
+def make_shards(
+    folder: Path, prompts: Sequence[Prompt], images_per_prompt: int, images_per_shard: int
+) -> list[ImageShard]:
+    """Return the shards of these prompts, in order, finished or not: whole prompts, at most so many images if it can be."""
+    prompts_per_shard = max(1, images_per_shard // images_per_prompt)
     starts = range(0, len(prompts), prompts_per_shard)
     return [
         ImageShard(part_path(folder, number), tuple(prompts[start : start + prompts_per_shard]))
@@ -111,7 +114,8 @@ class ImageWorker:
 
 def generation_settings(config: Config) -> dict[str, Any]:
     """Return what decides the pixels of an image, besides the model: seed and sampler."""
-    keep = {"num_inference_steps", "guidance_scale", "height", "width", "negative_prompt", "batch_size", "image_format"}
+    keep = {"num_inference_steps", "guidance_scale", "height", "width", "negative_prompt", "image_format"}
+    keep |= {"batch_size", "images_per_shard"}  # kernels sum in another order at another batch size: 1 of 255 at most
     return {
         "seed": config.seed,
         "model": model_identity(config),

@@ -37,7 +37,6 @@ def image_settings(config: Config) -> dict[str, Any]:
         **generation_settings(config),
         **config.prompts.model_dump(include={"evaluate", "num_evaluate"}),
         "images_per_prompt": config.evaluate.images_per_prompt,
-        "prompts_per_shard": config.generate.prompts_per_shard,
     }
 
 
@@ -71,8 +70,8 @@ def _draw(config: Config, model: str, redo: bool, progress: Progress) -> None:
     if stage.is_finished:
         return
     found = load_prompts(config.prompts.evaluate, config.prompts.num_evaluate)
-    shards = make_shards(stage.folder, found.prompts, config.generate.prompts_per_shard)
     per_prompt = config.evaluate.images_per_prompt
+    shards = make_shards(stage.folder, found.prompts, per_prompt, config.generate.images_per_shard)
     total = len(found.prompts) * per_prompt
     devices = worker_devices(config.model.device, config.engine.workers)
     adapter = run / "train" / "adapter" if model == "tuned" else None

@@ -22,7 +22,7 @@ def settings(config: Config) -> dict[str, Any]:
     """Return what decides this stage's output."""
     return {
         **generation_settings(config),
-        **config.generate.model_dump(include={"images_per_prompt", "prompts_per_shard", "keep_latents"}),
+        **config.generate.model_dump(include={"images_per_prompt", "keep_latents"}),
         **config.prompts.model_dump(include={"train", "num_train"}),
     }
 
@@ -36,8 +36,8 @@ def generate(config: Config, redo: bool = False, progress: Progress = no_progres
     if stage.is_finished:
         return reused(stage.folder)
     found = load_prompts(config.prompts.train, config.prompts.num_train)
-    shards = make_shards(stage.folder, found.prompts, config.generate.prompts_per_shard)
     per_prompt = config.generate.images_per_prompt
+    shards = make_shards(stage.folder, found.prompts, per_prompt, config.generate.images_per_shard)
     total = len(found.prompts) * per_prompt
     devices = worker_devices(config.model.device, config.engine.workers)
     with timed(stage.folder, devices[0]):

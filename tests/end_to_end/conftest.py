@@ -15,7 +15,7 @@ def small_config(folder: Path, **sections: dict) -> Config:
     values: dict = {
         "folder": str(folder),
         "prompts": {"num_train": 3, "num_evaluate": 3},
-        "generate": {"images_per_prompt": 3, "num_inference_steps": 2, "prompts_per_shard": 1, "batch_size": 2},
+        "generate": {"images_per_prompt": 3, "num_inference_steps": 2, "images_per_shard": 1, "batch_size": 2},
         "score": {"scorers": ["world_aesthetics", "world_taste"]},
         "method": {"pairs": "best_worst"},
         "train": {"steps": 4, "batch_size": 2, "checkpoint_every": 1, "warmup_steps": 1, "ema_decay": 0.5},
