@@ -36,8 +36,8 @@ class Stage:
     def finish(self, counts: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> Manifest:
         """Write the manifest over every file that is in the folder now: the stage is done.
 
-        All files are on the disk before the manifest is: also after a power cut, where a manifest is, the stage is whole.
-        One sync here costs less than one per shard.
+        All files are on the disk before the manifest is: also after a power cut, where a manifest is, the stage is
+        whole. One sync here costs less than one per shard.
         """
         os.sync()
         files = {

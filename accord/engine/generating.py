@@ -34,7 +34,7 @@ def image_seed(seed: int, prompt_id: str, index: int) -> int:
 def make_shards(
     folder: Path, prompts: Sequence[Prompt], images_per_prompt: int, images_per_shard: int
 ) -> list[ImageShard]:
-    """Return the shards of these prompts, in order, finished or not: whole prompts, at most so many images if it can be."""
+    """Return the shards of these prompts in order, finished or not: whole prompts, `images_per_shard` if they fit."""
     prompts_per_shard = max(1, images_per_shard // images_per_prompt)
     starts = range(0, len(prompts), prompts_per_shard)
     return [

@@ -6,6 +6,7 @@ not finite. A scorer that fails on every image of a shard is broken, and stops t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from accord import registry
 from accord.engine.pool import run_shards
 from accord.errors import ScoringError
 from accord.images import ImageRow, decode_image, read_images
-from accord.tables import write_scores
+from accord.tables import read_scores, write_scores
 from accord.types import Scorer
 
 
@@ -133,6 +134,12 @@ def _decode(rows: Sequence[ImageRow]) -> tuple[list[np.ndarray | None], list[str
             images.append(None)
             reasons.append(str(error))
     return images, reasons
+
+
+def score_counts(folder: Path) -> dict[str, Any]:
+    """Return how many images a finished table scores, and how many it does not, by reason."""
+    reasons = Counter(reason for _, _, reason in read_scores(folder).values() if reason)
+    return {"images": len(read_scores(folder)), "unscored": reasons.total(), "reasons": dict(reasons)}
 
 
 def scorer_facts(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
 from accord.engine.prompts import load_prompts
-from accord.engine.scoring import ScoreShard, score_images, scorer_facts
+from accord.engine.scoring import ScoreShard, score_counts, score_images, scorer_facts
 from accord.files import write_json, write_table
 from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
@@ -89,8 +89,8 @@ def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
     run = Path(config.folder)
     images = run / NAME / model
     stages: dict[str, Stage] = {}
-    for name in roles(config):
-        card = scorer_facts(name)
+    cards = {name: scorer_facts(name) for name in roles(config)}
+    for name, card in cards.items():
         wanted = {"scorer": name, "version": card["version"]}
         stages[name] = open_stage(run, f"{NAME}/scores/{model}/{name}", wanted, (f"{NAME}/{model}",), redo)
     missing = {name: stage for name, stage in stages.items() if not stage.is_finished}
@@ -104,9 +104,8 @@ def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
     devices = worker_devices(config.model.device, config.engine.workers)
     for done, _ in enumerate(score_images(shards, texts, config.score.batch_size, devices), 1):
         progress(done, len(shards), f"shards of the {model} model scored")
-    for stage in missing.values():
-        scores = [score for _, score, _ in read_scores(stage.folder).values()]
-        stage.finish({"images": len(scores), "unscored": int(np.isnan(scores).sum())})
+    for name, stage in missing.items():
+        stage.finish(score_counts(stage.folder), {"card": cards[name]})
 
 
 def _measure(config: Config, redo: bool) -> Outcome:

@@ -9,10 +9,10 @@ from typing import Any
 from accord.artifacts import Stage, open_stage
 from accord.config import Config
 from accord.engine.devices import worker_devices
-from accord.engine.scoring import ScoreShard, score_images, scorer_facts
+from accord.engine.scoring import ScoreShard, score_counts, score_images, scorer_facts
 from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
-from accord.tables import read_prompts, read_scores
+from accord.tables import read_prompts
 from accord.types import Progress, no_progress
 
 NAME = "score"
@@ -44,7 +44,7 @@ def score(config: Config, redo: bool = False, progress: Progress = no_progress) 
         if stage.is_finished:
             outcomes[name] = reused(stage.folder)
         else:
-            manifest = stage.finish(_counts(stage.folder), {"card": cards[name]})
+            manifest = stage.finish(score_counts(stage.folder), {"card": cards[name]})
             outcomes[name] = Outcome(manifest, stage.folder, was_reused=False)
     return outcomes
 
@@ -63,12 +63,3 @@ def _score_missing(config: Config, missing: dict[str, Stage], progress: Progress
         for _ in score_images(shards, texts, config.score.batch_size, devices):
             done += 1
             progress(done, len(shards), "shards")
-
-
-def _counts(folder: Path) -> dict[str, Any]:
-    rows = read_scores(folder).values()
-    reasons: dict[str, int] = {}
-    for _, _, reason in rows:
-        if reason:
-            reasons[reason] = reasons.get(reason, 0) + 1
-    return {"images": len(rows), "unscored": sum(reasons.values()), "reasons": reasons}

@@ -110,7 +110,7 @@ def _restore(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[
     moments: dict[str, dict[str, Any]] = {name: dict(numbers.get(name, {})) for name in state.parameters}
     for key, tensor in parts["optimizer"].items():
         name, _, field = key.rpartition("/")
-        moments[name][field] = tensor
+        moments[name][field] = _laid_out_like(state.parameters[name], tensor)
     with torch.no_grad():
         for name, parameter in state.parameters.items():
             parameter.copy_(parts["parameter"][name])
@@ -120,6 +120,17 @@ def _restore(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[
     if state.ema:
         state.ema.load(parts["ema"])
     state.reference.load_state(parts["reference"])
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Return the tensor with the parameter's strides (convolutions may have their channels last).
+
+    Safetensors keeps values, not strides, and torch's fused AdamW pairs up values by their place in memory: moments
+    laid out otherwise than their parameter would silently be those of other weights.
+    """
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 def _below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -39,13 +39,14 @@ class SmallDenoiser(nn.Module):
         super().__init__()
         self.told = nn.Linear(WIDTH + 1, hidden)
         self.inner = nn.Linear(SHAPE[0], hidden)
-        self.outer = nn.Linear(hidden, SHAPE[0])
+        self.outer = nn.Conv2d(hidden, SHAPE[0], 3, padding=1)
+        self.to(memory_format=torch.channels_last)  # as UNets are on the CPU
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         told = self.told(torch.cat([text, timesteps[:, None] / 1000], dim=1))
         hidden = torch.tanh(self.inner(latents.movedim(1, -1)) + told[:, None, None])
-        return self.outer(self.dropout(hidden)).movedim(-1, 1)
+        return self.outer(self.dropout(hidden).movedim(-1, 1))
 
 
 @dataclass

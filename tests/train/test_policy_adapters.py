@@ -139,4 +139,4 @@ def test_the_adapters_state_is_pefts(make_run):
     policy = wrap(make_run().model.denoiser, AdapterSettings("lora", 2, 4.0), ("inner", "outer"), seed=0)
     state = adapter_state(policy)
     assert state.keys() == peft.get_peft_model_state_dict(policy).keys()
-    assert {tuple(state[name].shape) for name in state if "lora_A" in name} == {(2, 4), (2, 16)}
+    assert {tuple(state[name].shape) for name in state if "lora_A" in name} == {(2, 4), (2, 16, 3, 3)}

@@ -24,7 +24,7 @@ NUM_SCENES = 60
 
 @cache
 def shares() -> dict[str, float]:
-    """Share of scores above .5 for clean and flawed pictures with right captions, and clean ones with wrong captions."""
+    """Share of scores above .5: clean and flawed pictures with right captions, clean ones with wrong captions."""
     clean, flawed, right, wrong = [], [], [], []
     for index in range(NUM_SCENES):
         rng = generator(11, "test judge", index)
