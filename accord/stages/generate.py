@@ -47,6 +47,6 @@ def generate(config: Config, redo: bool = False, progress: Progress = no_progres
         for count in generate_images(config, shards, per_prompt, devices, None, config.generate.keep_latents):
             done += count
             progress(done, total, "images")
-    fingerprint = open_run_model(config, (), "cpu").fingerprint()
+    fingerprint = {**open_run_model(config, (), "cpu").fingerprint(), "path": config.model.path}  # the name, no place
     counts = {"prompts": len(found.prompts), "images": total, "prompts_dropped": found.dropped}
     return Outcome(stage.finish(counts, {"model": fingerprint}), stage.folder, was_reused=False)
