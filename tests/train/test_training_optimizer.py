@@ -41,7 +41,7 @@ def test_a_missing_bitsandbytes_is_named(monkeypatch):
 @pytest.mark.skipif(not HAS_BITSANDBYTES, reason="bitsandbytes is not installed")
 def test_a_resumed_8_bit_run_equals_one_that_did_not_stop(make_run, tmp_path):
     settings = {"optimizer": "adamw8bit", "steps": 6}
-    run = make_run("full", hidden=2048, **settings)
+    run = make_run("lora", hidden=2048, **settings)
     state = run.begin()
     losses = []
     for log in run.train(state):
@@ -50,7 +50,7 @@ def test_a_resumed_8_bit_run_equals_one_that_did_not_stop(make_run, tmp_path):
             save_checkpoint(tmp_path, state, {})
     moments = [value for parameter in state.parameters.values() for value in state.optimizer.state[parameter].values()]
     assert any(isinstance(value, torch.Tensor) and value.dtype == torch.uint8 for value in moments)
-    again = make_run("full", hidden=2048, **settings)
+    again = make_run("lora", hidden=2048, **settings)
     resumed = again.begin()
     load_checkpoint(tmp_path, resumed, {})
     assert [log.loss for log in again.train(resumed)] == losses[3:]
