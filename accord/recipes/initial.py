@@ -57,13 +57,22 @@ def initial_run_file(family: str, recipe: str) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - TOML from our own files, no page
     template = environment.from_string((FOLDER / "families" / "_run.toml.j2").read_text(encoding="utf-8"))
     text = template.render(
-        family={"num_train": None, **sizes, "name": family, "folder": f"runs/{family}"},
+        family={"num_train": None, "targets": (), **sizes, "name": family, "folder": f"runs/{family}"},
         recipe_name=recipe,
         recipe_title=chosen.title,
-        method=chosen.text,
+        method=_with_values(chosen, family),
         beta=chosen.values["beta"][family],
     )
     return "".join(_aligned(line) + "\n" for line in text.splitlines())
+
+
+def _with_values(recipe: Recipe, family: str) -> str:
+    """Return the recipe's text with the choices that another family needs."""
+    text = recipe.text
+    for key, by_family in recipe.values.items():
+        if key != "beta" and family in by_family:
+            text = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{by_family[family]}"', text, flags=re.MULTILINE)
+    return text
 
 
 def _aligned(line: str) -> str:

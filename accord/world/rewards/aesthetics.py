@@ -1,11 +1,11 @@
 """Aesthetics, 1..10: the taste for quiet composition. The prompt plays no part.
 
-    u     = 1.5 - 25 grain - 3 border variation - .28 (spread - 5) - .10 off centre
+    u     = 1.5 - 25 grain - 6 border variation - .28 (spread - 5) - .10 off centre
             - fill_weight |fill - .12| - saturation_weight (saturation - .2)
     score = 1 + 9 sigmoid(.7 u)
 
-It dislikes what `world_taste` likes, a filled frame and strong colour, and it dislikes spread, which a caption with
-several things needs: the conflict between the rewards is part of the world's design.
+It dislikes a filled frame, which `world_taste` likes, and it dislikes spread, which a caption with several things
+needs: the conflict between the rewards is part of the world's design. Version 1 also asked for muted colour.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from accord.world.rewards.statistics import border_variation, grain, saliency, s
 
 
 class Aesthetics:
-    """Quiet composition: a clean surface, one small compact subject in the centre, muted colour.
+    """Quiet composition: a clean surface, one small compact subject in the centre.
 
-    `fill_weight` and `saturation_weight` set how strongly it contradicts `world_taste`: (3, 2) by default, (6, 4) for
+    `fill_weight` and `saturation_weight` set how strongly it contradicts `world_taste`: (3, 0) by default, (6, 4) for
     a strong conflict, (0, 0) for nearly none.
     """
 
     card = ScorerCard(
         name="world_aesthetics",
-        version="1",
-        summary="Quiet composition: a clean surface, one small compact subject in the centre, muted colour.",
+        version="2",
+        summary="Quiet composition: a clean surface, one small compact subject in the centre.",
         scale="1 (noisy, scattered, loud) to 10 (quiet); pictures of the base model lie at about 4.5 to 7",
         # One standard deviation among the pictures of one prompt (.55) is preferred with sigmoid(1) = .73.
         bradley_terry_scale=1.8,
@@ -38,7 +38,7 @@ class Aesthetics:
         high=10.0,
     )
 
-    def __init__(self, *, fill_weight: float = 3.0, saturation_weight: float = 2.0) -> None:
+    def __init__(self, *, fill_weight: float = 3.0, saturation_weight: float = 0.0) -> None:
         self.fill_weight = fill_weight
         self.saturation_weight = saturation_weight
 
@@ -52,7 +52,7 @@ class Aesthetics:
         utility = (
             1.5
             - 25.0 * grain(image)
-            - 3.0 * border_variation(image)
+            - 6.0 * border_variation(image)
             - 0.28 * (subject.spread - 5.0)
             - 0.10 * subject.off_centre
             - self.fill_weight * abs(subject.fill - 0.12)
