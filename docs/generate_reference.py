@@ -1,0 +1,192 @@
+"""Write the reference pages from the code: run file, scorers, plug-ins, recipes.
+
+    python docs/generate_reference.py
+
+A test compares the committed pages with what this script makes, so they cannot go stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from accord import registry
+from accord.config import METHOD_KINDS, Choice, Config, Section
+from accord.recipes.initial import load_recipe, recipes
+
+FOLDER = Path(__file__).parent / "reference"
+HEADER = "<!-- Written by docs/generate_reference.py. Do not edit; run `make docs`. -->\n"
+SYMBOLS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def config_page() -> str:
+    """Return every section and field of a run file."""
+    lines = [HEADER, "# The run file, field by field\n"]
+    lines += ["What a section is for is told in [The run file](../guide/run-file.md).\n", "## Top level\n"]
+    top = {name: field for name, field in Config.model_fields.items() if not _is_section(field)}
+    lines += _field_table(top)
+    for name, field in Config.model_fields.items():
+        if _is_section(field):
+            section = typing.cast(type[Section], field.annotation)
+            lines += [f"\n## [{name}]\n", f"{inspect.getdoc(section)}\n", *_field_table(section.model_fields)]
+    return "\n".join(lines) + "\n"
+
+
+def scorers_page() -> str:
+    """Return the card of every scorer."""
+    lines = [HEADER, "# Scorers\n", "Higher is always better. `accord show scorer NAME` prints the same card.\n"]
+    lines += _table(("scorer", "what it scores"), [(f"[{n}](#{n})", _card(n)["summary"]) for n in _names("scorers")])
+    for name in _names("scorers"):
+        lines += [f"\n## {name}\n"]
+        card = [(key.replace("_", " "), _plain(value)) for key, value in _card(name).items() if key != "name"]
+        lines += _table(("", ""), card)
+        lines += _options(registry.load("scorers", name))
+    return "\n".join(lines) + "\n"
+
+
+def plug_ins_page() -> str:
+    """Return every other plug-in by kind, with its documentation and options."""
+    lines = [HEADER, "# Plug-ins\n", "What the fields of `[method]` and `model.family` may name.\n"]
+    for kind in registry.TABLES:
+        if kind == "scorers":
+            continue
+        lines += [f"\n## {kind.replace('_', ' ').capitalize()}\n"]
+        for name in _names(kind):
+            plugin = registry.load(kind, name)
+            about = inspect.getdoc(inspect.getmodule(plugin)) or ""
+            lines += [f"### {name}\n", f"{_first(about)}\n"]
+            if inspect.isfunction(plugin):
+                lines += [f"{_first(inspect.getdoc(plugin) or '')}\n"]
+            lines += _options(plugin)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def recipes_page() -> str:
+    """Return every recipe as `accord init` writes it into a run file."""
+    lines = [HEADER, "# Recipes\n", "A recipe is the `[method]` section that `accord init` writes into a run file.\n"]
+    for name in recipes():
+        recipe = load_recipe(name)
+        betas = recipe.values["beta"].items()
+        lines += [f"## {name}\n", f"```toml\n{recipe.text}\n```\n", "The `train.beta` that goes with it:\n"]
+        lines += [*_table(("family", "beta"), [(family, f"{beta:g}") for family, beta in betas]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "config.md": config_page,
+    "scorers.md": scorers_page,
+    "plug-ins.md": plug_ins_page,
+    "recipes.md": recipes_page,
+}
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return inspect.isclass(field.annotation) and issubclass(field.annotation, Section)
+
+
+def _field_table(fields: dict[str, FieldInfo]) -> list[str]:
+    rows = [
+        (f"`{name}`", _field_type(name, field), _default(field), _meaning(name, field))
+        for name, field in fields.items()
+    ]
+    return _table(("field", "value", "default", "meaning"), rows)
+
+
+def _field_type(name: str, field: FieldInfo) -> str:
+    if field.annotation is Choice:
+        return f"a [{registry.singular(METHOD_KINDS[name])}](plug-ins.md#{METHOD_KINDS[name].replace('_', '-')})"
+    return " ".join([_type(field.annotation), *_bounds(field.metadata)])
+
+
+def _type(annotation: Any) -> str:
+    """Return a type in words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        bounds = [bound for extra in arguments[1:] for bound in _bounds(getattr(extra, "metadata", [extra]))]
+        return " ".join([_type(arguments[0]), *bounds])
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("absent" if each is type(None) else _type(each) for each in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"table of {_type(arguments[1])}"
+    return {str: "text", int: "whole number", float: "number", bool: "true or false"}[annotation]
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    return [
+        f"{words} {getattr(bound, key):g}"
+        for bound in metadata
+        for key, words in SYMBOLS.items()
+        if hasattr(bound, key)
+    ]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if isinstance(value, Choice):
+        return f"`{value.name}`"
+    if value is None:
+        return "absent"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{each}`" for each in value) or "empty"
+    return f"`{value}`" if value not in ("", {}) else "empty"
+
+
+def _meaning(name: str, field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def _names(kind: str) -> list[str]:
+    """Return the built-in names only: what else is installed here belongs to other packages."""
+    return list(registry.TABLES[kind])
+
+
+def _card(name: str) -> dict[str, Any]:
+    return asdict(registry.load("scorers", name).card)
+
+
+def _options(plugin: Any) -> list[str]:
+    rows = [
+        (f"`{o.name}`", f"`{str(o.annotation).removeprefix('<class ').strip(chr(39) + '>')}`", f"`{o.default!r}`")
+        for o in registry.options_of(plugin).values()
+    ]
+    return ["", *_table(("option", "type", "default"), rows), ""] if rows else []
+
+
+def _first(text: str) -> str:
+    """Return the first paragraph on one line."""
+    return text.split("\n\n")[0].replace("\n", " ")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unbounded" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *body]
+
+
+def main() -> None:
+    """Write all pages."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
