@@ -73,9 +73,10 @@ def recipes_page() -> str:
     lines = [HEADER, "# Recipes\n", "A recipe is the `[method]` section that `accord init` writes into a run file.\n"]
     for name in recipes():
         recipe = load_recipe(name)
-        betas = recipe.values["beta"].items()
-        lines += [f"## {name}\n", f"```toml\n{recipe.text}\n```\n", "The `train.beta` that goes with it:\n"]
-        lines += [*_table(("family", "beta"), [(family, f"{beta:g}") for family, beta in betas]), ""]
+        lines += [f"## {name}\n", f"```toml\n{recipe.text}\n```\n", "What `accord init` writes for each family:\n"]
+        values = recipe.values
+        rows = [(f, *(_plain(values[key].get(f, "as above")) for key in values)) for f in values["beta"]]
+        lines += [*_table(("family", *values), rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

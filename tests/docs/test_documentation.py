@@ -92,7 +92,7 @@ def test_what_a_page_shows_works(page, tmp_path, monkeypatch):
             exec(compile(block.text, title(page), "exec"), names)
         elif block.language == "python":
             compile(block.text, title(page), "exec")
-        elif block.language == "toml" and block.file != "pyproject.toml" and page.name != "recipes.md":
+        elif block.language == "toml" and block.file != "pyproject.toml":
             parse_config(tomllib.loads(block.text))
         elif block.language in ("console", "bash"):
             for command in commands(block.text):
