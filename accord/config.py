@@ -66,7 +66,7 @@ class ModelConfig(Section):
     family: str = "world"
     path: str = Field("world:flow", description="hub id, local diffusers folder, or world:flow for the embedded world")
     revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"  # float16 needs a loss scale, which no resumed run could repeat
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
     @field_validator("family")
@@ -188,6 +188,7 @@ class AdapterConfig(Section):
     rank: Positive = 16
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = Field((), description="module names; empty: the family's own")
+    uses_gradient_checkpointing: bool = Field(False, description="compute activations twice: slower, far less memory")
 
 
 class LogConfig(Section):

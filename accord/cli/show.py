@@ -11,6 +11,7 @@ from rich.table import Table
 
 from accord import registry
 from accord.cli.terminal import console
+from accord.engine.scoring import scorer_card
 from accord.errors import RegistryError, did_you_mean
 
 RECIPES = "recipes"
@@ -62,20 +63,14 @@ def _summary(kind: str, name: str) -> str:
     if kind == RECIPES:
         return load_recipe(name).title
     if kind == "scorers":
-        return _card_of(name).summary
+        return scorer_card(name).summary
     return (inspect.getdoc(registry.load(kind, name)) or "").split("\n\n")[0].replace("\n", " ")
-
-
-def _card_of(name: str):  # type: ignore[no-untyped-def]  # a ScorerCard; importing it here would be the only use
-    """Return a scorer's card without loading its weights where the class itself carries it."""
-    found = registry.load("scorers", name)
-    return found.card if hasattr(found, "card") else found().card
 
 
 def _show_scorer(name: str) -> None:
     registry.check("scorers", name)
     table = Table(show_header=False)
-    for key, value in asdict(_card_of(name)).items():
+    for key, value in asdict(scorer_card(name)).items():
         table.add_row(key.replace("_", " "), escape(str(value)))
     console.print(table)
 

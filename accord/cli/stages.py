@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from accord.cli.terminal import console, progress_bars
 from accord.files import read_json
@@ -34,9 +34,11 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
 def print_plan(run_file: Path, overrides: Sequence[str]) -> None:
     """Print the table of what would be done."""
     config = load_config(run_file, overrides)
-    table = Table("stage", "state", "reads", "writes", "work", title=f"{config.folder}", title_justify="left")
+    table = Table(
+        Column("writes", no_wrap=True), "state", "reads", "work", title=f"{config.folder}", title_justify="left"
+    )
     for step in plan(config):
-        table.add_row(step.stage, step.state, step.reads, step.writes, step.work)
+        table.add_row(step.writes, step.state, step.reads, step.work)
     console.print(table)
 
 

@@ -19,7 +19,7 @@ from accord.engine.pool import run_shards
 from accord.errors import ScoringError
 from accord.images import ImageRow, decode_image, read_images
 from accord.tables import read_scores, write_scores
-from accord.types import Scorer
+from accord.types import Scorer, ScorerCard
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,12 @@ def score_counts(folder: Path) -> dict[str, Any]:
     return {"images": len(read_scores(folder)), "unscored": reasons.total(), "reasons": dict(reasons)}
 
 
+def scorer_card(name: str) -> ScorerCard:
+    """Return a scorer's card, without opening its weights where the class itself carries the card."""
+    found = registry.load("scorers", name)
+    return found.card if hasattr(found, "card") else open_scorer(name).card
+
+
 def scorer_facts(name: str) -> dict[str, Any]:
     """Return the scorer's card as plain values, for the manifest."""
-    return asdict(open_scorer(name).card)
+    return asdict(scorer_card(name))

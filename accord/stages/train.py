@@ -106,7 +106,7 @@ def _append(path: Path, log: StepLog) -> None:
 def _accelerator(config: Config, device: str) -> Accelerator:
     from accelerate import Accelerator
 
-    precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[config.model.dtype]
+    precision = {"float32": "no", "bfloat16": "bf16"}[config.model.dtype]
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
 
 

@@ -1,6 +1,6 @@
 """Aesthetics, 1..10: the taste for quiet composition. The prompt plays no part.
 
-    u     = 1.5 - 25 grain - 6 border variation - .28 (spread - 5) - .10 off centre
+    u     = 3.0 - 25 grain - 3 border variation - .50 (spread - 5) - .30 off centre
             - fill_weight |fill - .12| - saturation_weight (saturation - .2)
     score = 1 + 9 sigmoid(.7 u)
 
@@ -20,7 +20,7 @@ from accord.world.rewards.statistics import border_variation, grain, saliency, s
 class Aesthetics:
     """Quiet composition: a clean surface, one small compact subject in the centre.
 
-    `fill_weight` and `saturation_weight` set how strongly it contradicts `world_taste`: (3, 0) by default, (6, 4) for
+    `fill_weight` and `saturation_weight` set how strongly it contradicts `world_taste`: (4, 0) by default, (6, 4) for
     a strong conflict, (0, 0) for nearly none.
     """
 
@@ -38,7 +38,7 @@ class Aesthetics:
         high=10.0,
     )
 
-    def __init__(self, *, fill_weight: float = 3.0, saturation_weight: float = 0.0) -> None:
+    def __init__(self, *, fill_weight: float = 4.0, saturation_weight: float = 0.0) -> None:
         self.fill_weight = fill_weight
         self.saturation_weight = saturation_weight
 
@@ -50,11 +50,11 @@ class Aesthetics:
     def _quietness(self, image: np.ndarray) -> float:
         subject = saliency(image)
         utility = (
-            1.5
+            3.0
             - 25.0 * grain(image)
-            - 6.0 * border_variation(image)
-            - 0.28 * (subject.spread - 5.0)
-            - 0.10 * subject.off_centre
+            - 3.0 * border_variation(image)
+            - 0.50 * (subject.spread - 5.0)
+            - 0.30 * subject.off_centre
             - self.fill_weight * abs(subject.fill - 0.12)
             - self.saturation_weight * (saturation(image) - 0.2)
         )
