@@ -71,7 +71,8 @@ def _with_values(recipe: Recipe, family: str) -> str:
     text = recipe.text
     for key, by_family in recipe.values.items():
         if key != "beta" and family in by_family:
-            text = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{by_family[family]}"', text, flags=re.MULTILINE)
+            value = by_family[family] if by_family[family].startswith("{") else f'"{by_family[family]}"'
+            text = re.sub(rf'^{key} = "[^"]*"', f"{key} = {value}", text, flags=re.MULTILINE)
     return text
 
 
