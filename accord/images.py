@@ -79,7 +79,7 @@ def decode_image(content: bytes) -> np.ndarray:
     """Return the uint8 RGB array (H, W, 3). Raises ValueError with the reason if the bytes are no whole image."""
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))  # a copy: torch wants arrays it may write to
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image cannot be decoded: {error}".replace("\n", " ")[:200]) from error
 

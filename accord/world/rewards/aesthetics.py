@@ -28,8 +28,8 @@ class Aesthetics:
         name="world_aesthetics",
         version="2",
         summary="Quiet composition: a clean surface, one small compact subject in the centre.",
-        scale="1 (noisy, scattered, loud) to 10 (quiet); pictures of the base model lie at about 4.5 to 7",
-        # One standard deviation among the pictures of one prompt (.55) is preferred with sigmoid(1) = .73.
+        scale="1 (noisy, scattered, loud) to 10 (quiet); pictures of the base model lie at about 3 to 8",
+        # One point more is preferred with sigmoid(1.8) = .86; pictures of one prompt differ by .9 (standard deviation).
         bradley_terry_scale=1.8,
         uses_prompt=False,
         licence="Apache-2.0",

@@ -66,7 +66,7 @@ class Judge:
         from accord.world.rewards.judge_network import to_input
 
         with torch.inference_mode():
-            return read_maps(self._network(to_input(torch.from_numpy(np.ascontiguousarray(image))[None])))
+            return read_maps(self._network(to_input(torch.from_numpy(np.array(image, order="C"))[None])))
 
 
 @dataclass(frozen=True)
