@@ -1,6 +1,6 @@
 """Aesthetics, 1..10: the taste for quiet composition. The prompt plays no part.
 
-    u     = 3.0 - 25 grain - 3 border variation - .50 (spread - 5) - .30 off centre
+    u     = 1.5 - 25 grain - 3 border variation - .28 (spread - 5) - .10 off centre
             - fill_weight |fill - .12| - saturation_weight (saturation - .2)
     score = 1 + 9 sigmoid(.7 u)
 
@@ -20,7 +20,7 @@ from accord.world.rewards.statistics import border_variation, grain, saliency, s
 class Aesthetics:
     """Quiet composition: a clean surface, one small compact subject in the centre.
 
-    `fill_weight` and `saturation_weight` set how strongly it contradicts `world_taste`: (4, 0) by default, (6, 4) for
+    `fill_weight` and `saturation_weight` set how strongly it contradicts `world_taste`: (3, 0) by default, (6, 4) for
     a strong conflict, (0, 0) for nearly none.
     """
 
@@ -28,8 +28,8 @@ class Aesthetics:
         name="world_aesthetics",
         version="2",
         summary="Quiet composition: a clean surface, one small compact subject in the centre.",
-        scale="1 (noisy, scattered, loud) to 10 (quiet); pictures of the base model lie at about 3 to 8",
-        # One point more is preferred with sigmoid(1.8) = .86; pictures of one prompt differ by .9 (standard deviation).
+        scale="1 (noisy, scattered, loud) to 10 (quiet); pictures of the base model lie at about 4 to 7",
+        # One standard deviation among the pictures of one prompt (.5) is preferred with sigmoid(.9) = .71.
         bradley_terry_scale=1.8,
         uses_prompt=False,
         licence="Apache-2.0",
@@ -38,7 +38,7 @@ class Aesthetics:
         high=10.0,
     )
 
-    def __init__(self, *, fill_weight: float = 4.0, saturation_weight: float = 0.0) -> None:
+    def __init__(self, *, fill_weight: float = 3.0, saturation_weight: float = 0.0) -> None:
         self.fill_weight = fill_weight
         self.saturation_weight = saturation_weight
 
@@ -50,11 +50,11 @@ class Aesthetics:
     def _quietness(self, image: np.ndarray) -> float:
         subject = saliency(image)
         utility = (
-            3.0
+            1.5
             - 25.0 * grain(image)
             - 3.0 * border_variation(image)
-            - 0.50 * (subject.spread - 5.0)
-            - 0.30 * subject.off_centre
+            - 0.28 * (subject.spread - 5.0)
+            - 0.10 * subject.off_centre
             - self.fill_weight * abs(subject.fill - 0.12)
             - self.saturation_weight * (saturation(image) - 0.2)
         )
