@@ -67,11 +67,13 @@ class _Bootstrap:
     level: float
 
     def mean(self, values: np.ndarray, what: str, weights: np.ndarray | None = None) -> Interval | None:
+        """Return the mean over prompts (P,) with its interval, None if no prompt has a number."""
         if np.isnan(values).all():
             return None
         return bootstrap_mean(values, address(self.seed, "bootstrap", what), weights, self.num_resamples, self.level)
 
     def difference(self, tuned: np.ndarray, base: np.ndarray, what: str) -> Interval | None:
+        """Return the mean of tuned minus base, each (P,), None if no prompt has both."""
         if np.isnan(tuned - base).all():
             return None
         seed = address(self.seed, "bootstrap", what)

@@ -229,3 +229,14 @@ def test_an_accelerator_that_would_change_the_result_is_refused(make_run, option
     run.accelerator = Accelerator(cpu=True, **options)
     with pytest.raises(TrainingError, match=message):
         run.begin()
+
+
+def test_the_margin_rises_towards_the_mean_target_and_not_past_it(make_run):
+    run = make_run("full", steps=120, batch_size=10, learning_rate=1e-3)  # every step sees all prompts once
+    margins = [log.metrics["margin"] for log in run.logs()]
+    mean_target = run.data.table.targets.mean()
+    tens = [sum(margins[a : a + 10]) / 10 for a in range(0, 120, 10)]
+    assert margins[0] == 0
+    assert tens[0] < min(tens[1:])  # it rises first
+    assert 0.5 * mean_target < sum(tens[6:]) / 6  # and comes near: noise in the margin keeps a regression below it
+    assert max(tens) < mean_target  # but never runs past
