@@ -171,6 +171,9 @@ class TrainConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     ema_decay: Share = Field(0.0, description="0: no moving average of the policy")
     checkpoint_every: Positive = 50
+    seed: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="of the order of pairs, timesteps, noise and adapter; the run's seed if absent"
+    )
 
     @model_validator(mode="after")
     def _batch_divides(self) -> TrainConfig:
@@ -257,6 +260,11 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
     engine: EngineConfig = EngineConfig()
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of everything that training draws."""
+        return self.seed if self.train.seed is None else self.train.seed
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> Config:

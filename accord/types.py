@@ -99,6 +99,7 @@ class IndexPairs:
     chosen: np.ndarray  # (M,) int64, position within the prompt's images
     rejected: np.ndarray  # (M,) int64
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> number of prompts without any pair
+    labels: np.ndarray | None = None  # (M,) a person's verdict: 1 chosen, -1 rejected, 0 a tie; NaN: nobody asked
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,21 @@ class PairScores:
     scores_rejected: np.ndarray  # (M, K)
     rewards_chosen: np.ndarray  # (M, K) float64
     rewards_rejected: np.ndarray  # (M, K)
+    ranges: np.ndarray | None = None  # (K, 2) float64, the 0.1 and 99.9 percentiles of each scorer's scores in the run
+    labels: np.ndarray | None = None  # (M,) a person's verdict: 1 chosen, -1 rejected, 0 a tie; NaN: nobody asked
+    ids: tuple[tuple[str, str, str], ...] | None = None  # (M,) prompt, chosen and rejected image
 
     def swapped(self) -> PairScores:
         """Return the same pairs with chosen and rejected exchanged."""
         return PairScores(
-            self.scorers, self.scores_rejected, self.scores_chosen, self.rewards_rejected, self.rewards_chosen
+            self.scorers,
+            self.scores_rejected,
+            self.scores_chosen,
+            self.rewards_rejected,
+            self.rewards_chosen,
+            self.ranges,
+            None if self.labels is None else -self.labels,
+            None if self.ids is None else tuple((prompt, second, first) for prompt, first, second in self.ids),
         )
 
 
@@ -159,6 +170,9 @@ class PairErrors:
     reference_chosen: Tensor  # (B,)
     reference_rejected: Tensor  # (B,)
     weight: Tensor  # (B,) w_t of the pair's timestep
+    distance_chosen: Tensor | None = None  # (B,) mean squared difference of policy's and reference's prediction
+    distance_rejected: Tensor | None = None  # (B,) None where the reference's errors were computed beforehand
+    residual_product: Tensor | None = None  # (B,) mean product of the policy's residuals on the two images, detached
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def margin(errors: PairErrors) -> Tensor:
 def check(errors: PairErrors, targets: Tensor) -> None:
     """Raise TrainingError unless errors, weights and targets are all (B,) and no narrower than float32."""
     for name, values in {**vars(errors), "targets": targets}.items():
+        if values is None:
+            continue
         if values.dim() != 1 or values.shape != targets.shape:
             raise TrainingError(f"a loss needs {name} of shape ({len(targets)},), found {tuple(values.shape)}")
         if not values.is_floating_point() or values.itemsize < 4:

@@ -6,10 +6,10 @@ import numpy as np
 
 from accord.calibrate.mean_reward import mean_reward
 from accord.select.index_pairs import index_pairs, is_usable
-from accord.types import IndexPairs
+from accord.types import GroupedScores, IndexPairs
 
 
-def best_worst(rewards: np.ndarray) -> IndexPairs:
+def best_worst(rewards: np.ndarray, pool: GroupedScores | None = None) -> IndexPairs:
     """Return for each prompt the best image paired with the worst, ranked by the mean over scorers.
 
     rewards: (P, N, K); an image with any NaN is left out. Where images tie exactly for best or worst, all of them are

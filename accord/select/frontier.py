@@ -15,10 +15,10 @@ import numpy as np
 
 from accord.select.dominance import dominates
 from accord.select.index_pairs import index_pairs
-from accord.types import IndexPairs
+from accord.types import GroupedScores, IndexPairs
 
 
-def frontier(rewards: np.ndarray) -> IndexPairs:
+def frontier(rewards: np.ndarray, pool: GroupedScores | None = None) -> IndexPairs:
     """Return every pair of an upper with a lower frontier image that it dominates.
 
     rewards: (P, N, K); an image with any NaN is left out. Training draws one pair of a prompt at each visit.

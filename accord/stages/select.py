@@ -50,19 +50,44 @@ def select(config: Config, redo: bool = False, progress: Progress = no_progress)
         scores = group_scores({name: read_scores(run / "score" / name) for name in config.score.scorers})
         scales = card_scales(config)
         rewards, used = _calibrated(config.method.calibration, scores.values, scales)
-        found = plugin("selectors", config.method.pairs)(rewards)
+        found = plugin("selectors", config.method.pairs)(rewards, scores)
         if len(found.prompt) == 0:
             raise SelectionError(
                 f"no prompt has a valid pair under '{config.method.pairs.name}' ({_reasons(found)}): "
                 "generate more images per prompt, use fewer scorers, or choose other pairs (method.pairs)"
             )
-        both = pair_scores(scores, rewards, found)
-        targets = plugin("targets", config.method.target)(both)
+        found, both, targets = _aimed(found, pair_scores(scores, rewards, found), config)
         usable = targets != 0  # a target of zero says nothing about which image is better
         write_rewards(stage.folder / "rewards.parquet", scores, rewards)
         write_pairs(stage.folder / "pairs.parquet", _pairs(scores, found, both, targets, usable, config))
     facts = {**_facts(scores, rewards, both, usable), "scales": dict(zip(scores.scorers, used.tolist(), strict=True))}
     return Outcome(stage.finish(_counts(scores, found, usable), facts), stage.folder, was_reused=False)
+
+
+def _aimed(found: IndexPairs, both: PairScores, config: Config) -> tuple[IndexPairs, PairScores, np.ndarray]:
+    """Return pairs, their scores and their targets, turned round where the target prefers the rejected image.
+
+    So a target is never negative in the files, and "chosen" means chosen whatever the rule that found the pair.
+    """
+    targets = plugin("targets", config.method.target)(both)
+    turn, other = targets < 0, both.swapped()
+    pick = lambda one, two: np.where(turn[:, None], two, one)  # noqa: E731
+    turned = IndexPairs(
+        found.prompt,
+        np.where(turn, found.rejected, found.chosen),
+        np.where(turn, found.chosen, found.rejected),
+        found.dropped,
+        None if found.labels is None else np.where(turn, -found.labels, found.labels),
+    )
+    scores = PairScores(
+        both.scorers,
+        pick(both.scores_chosen, other.scores_chosen),
+        pick(both.scores_rejected, other.scores_rejected),
+        pick(both.rewards_chosen, other.rewards_chosen),
+        pick(both.rewards_rejected, other.rewards_rejected),
+        both.ranges,
+    )
+    return turned, scores, np.abs(targets)
 
 
 def plugin(kind: str, choice: Choice) -> Any:
@@ -92,11 +117,24 @@ def _calibrated(choice: Choice, scores: np.ndarray, scales: np.ndarray) -> tuple
 
 
 def pair_scores(scores: GroupedScores, rewards: np.ndarray, pairs: IndexPairs) -> PairScores:
-    """Return scores and rewards of both images of each pair."""
+    """Return scores and rewards of both images of each pair, and what else a target rule may look at."""
     chosen, rejected = (pairs.prompt, pairs.chosen), (pairs.prompt, pairs.rejected)
+    triples = zip(pairs.prompt.tolist(), scores.image_ids[chosen], scores.image_ids[rejected], strict=True)
     return PairScores(
-        scores.scorers, scores.values[chosen], scores.values[rejected], rewards[chosen], rewards[rejected]
+        scores.scorers,
+        scores.values[chosen],
+        scores.values[rejected],
+        rewards[chosen],
+        rewards[rejected],
+        score_ranges(scores.values),
+        pairs.labels,
+        tuple((scores.prompt_ids[p], str(first), str(second)) for p, first, second in triples),
     )
+
+
+def score_ranges(scores: np.ndarray) -> np.ndarray:
+    """Return the 0.1 and 99.9 percentiles of each scorer's scores, (K, 2). scores: (P, N, K), NaN: not scored."""
+    return np.nanpercentile(scores, [0.1, 99.9], axis=(0, 1)).T
 
 
 def _pairs(

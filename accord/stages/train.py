@@ -37,10 +37,10 @@ CHOICES = {"loss", "noise", "reference", "weighting", "timesteps", "error_space"
 def settings(config: Config) -> dict[str, Any]:
     """Return what decides this stage's output. How often to save or log does not."""
     return {
-        "seed": config.seed,
         "model": model_identity(config),
         **config.method.model_dump(mode="json", include=CHOICES),
-        **config.train.model_dump(exclude={"checkpoint_every"}),
+        **config.train.model_dump(exclude={"checkpoint_every", "seed"}),
+        "seed": config.training_seed,
         **config.adapter.model_dump(),
     }
 
@@ -113,8 +113,8 @@ def _accelerator(config: Config, device: str) -> Accelerator:
 def _train_settings(config: Config) -> Any:
     from accord.train.settings import TrainSettings
 
-    values = config.train.model_dump(exclude={"checkpoint_every"})
-    return TrainSettings(**values, error_space=config.method.error_space, seed=config.seed)
+    values = config.train.model_dump(exclude={"checkpoint_every", "seed"})
+    return TrainSettings(**values, error_space=config.method.error_space, seed=config.training_seed)
 
 
 def _adapter_settings(config: Config) -> Any:

@@ -8,7 +8,10 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
+from accord.diffusion.noise import gaussian
+from accord.diffusion.schedules import RectifiedFlow
 from accord.noise.request import NoiseRequest
+from accord.seeding import address
 from accord.types import LossOutput, PairErrors
 
 Loss = Callable[[PairErrors, Tensor, float], LossOutput]
@@ -131,7 +134,11 @@ def _request() -> NoiseRequest:
         shape=shape,
         chosen=chosen,
         rejected=rejected,
-        predict=lambda latents, timesteps: 0.5 * latents,
+        schedule=RectifiedFlow(),
+        prediction="flow",
+        initial=lambda latents, timesteps: 0.5 * latents,
+        policy=lambda latents, timesteps: 0.4 * latents,
+        prior=lambda ids: gaussian([address(7, "image", identity) for identity in ids], shape),
     )
 
 

@@ -12,7 +12,7 @@ two methods that train on the same prompt meet the same timestep and noise at th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
@@ -145,6 +145,14 @@ class ConditioningStore(Protocol):
         ...
 
 
+class NoiseStore(Protocol):
+    """Where noise comes from that was computed before training, such as that of an inversion."""
+
+    def get(self, prompt_ids: Sequence[str], visits: Sequence[int], image_ids: Sequence[str]) -> Tensor:
+        """Return the noise of these images at these visits of their prompts, (B, C, H, W) float32."""
+        ...
+
+
 @dataclass(frozen=True)
 class PairData:
     """Everything the loop reads: the pairs, and the stores that hold their tensors."""
@@ -152,6 +160,8 @@ class PairData:
     table: PairTable
     latents: LatentStore
     conditioning: ConditioningStore
+    prior: Callable[[Sequence[str]], Tensor] | None = None  # image ids (B,) -> the noise each was drawn from
+    noise: NoiseStore | None = None  # if the method's noise was computed beforehand
 
 
 def make_batch(data: PairData, visits: Sequence[Visit], device: torch.device) -> PairBatch:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from accord.diffusion.predictions import denoising_error
 from accord.models.interface import DiffusionModel
-from accord.types import Conditioning
+from accord.types import Conditioning, PairErrors
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -24,13 +24,34 @@ class DenoisingTask:
     timesteps: Tensor  # (2B,)
     conditioning: Conditioning  # each (2B, ...)
     target: Tensor  # (2B, C, H, W) what the denoiser should predict
-    factor: Tensor  # (2B,) from the denoiser's own error to the error that counts
+    factor: Tensor  # (2B,) on the device; from the denoiser's own error to the error that counts
 
-    def errors(self, model: DiffusionModel, autocast: Autocast, denoiser: nn.Module) -> Tensor:
-        """Return the denoiser's errors, (2B,) float32, also under mixed precision."""
+    def measure(self, model: DiffusionModel, autocast: Autocast, denoiser: nn.Module) -> Denoised:
+        """Return how far the denoiser's prediction is from its target, in float32 also under mixed precision."""
         with autocast():
             prediction = model.predict(denoiser, self.noisy, self.timesteps, self.conditioning)
-        return denoising_error(prediction, self.target, self.factor)
+        return Denoised(denoising_error(prediction, self.target, self.factor), prediction.float() - self.target)
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What a denoiser made of a task. Residuals are None where only the errors were kept."""
+
+    errors: Tensor  # (2B,) float32, mean squared error times factor
+    residuals: Tensor | None  # (2B, C, H, W) float32, prediction minus target
+
+
+def pair_errors(policy: Denoised, reference: Denoised, factor: Tensor, weight: Tensor) -> PairErrors:
+    """Return what a loss reads of B pairs. factor: (2B,) as in the task. weight: (B,)."""
+    distance: tuple[Tensor | None, ...] = (None, None)
+    product = None
+    if policy.residuals is not None:
+        first, second = policy.residuals.detach().chunk(2)
+        product = (first * second).flatten(1).mean(1) * factor.chunk(2)[0]
+        if reference.residuals is not None:
+            apart = (policy.residuals - reference.residuals).square().flatten(1).mean(1) * factor
+            distance = apart.chunk(2)
+    return PairErrors(*policy.errors.chunk(2), *reference.errors.chunk(2), weight, *distance, product)
 
 
 def twice(conditioning: Conditioning) -> Conditioning:

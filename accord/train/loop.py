@@ -18,15 +18,15 @@ from torch import Tensor
 from accord.diffusion.noising import add_noise
 from accord.diffusion.predictions import Prediction, error_factor, training_target
 from accord.models.interface import DiffusionModel
-from accord.noise.request import NoiseRequest
 from accord.train.data import PairData, Visits, make_batch
-from accord.train.denoising import DenoisingTask, twice
+from accord.train.denoising import DenoisingTask, pair_errors, twice
 from accord.train.method import Method
 from accord.train.schedule import learning_rate
 from accord.train.settings import TrainSettings
 from accord.train.state import TrainState
 from accord.train.steplog import MicroBatch, kept, require_finite, require_zero_margins, step_log, step_means
-from accord.types import PairBatch, PairErrors, StepLog
+from accord.train.visit_noise import visit_noise
+from accord.types import StepLog
 
 
 def train(
@@ -58,26 +58,26 @@ def train(
             # one timestep per pair, one noise per image, both by address
             draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
             timesteps = model.schedule.timestep(method.timesteps(draws))
-            noise = torch.cat(method.noise(noise_request(settings.seed, batch, timesteps))).to(device)
+            noise = torch.cat(visit_noise(model, method, data, state, settings, batch, timesteps)).to(device)
 
             # noisy latents, chosen above rejected: one call of the denoiser serves both
             alpha, sigma = model.schedule.alpha(timesteps).repeat(2), model.schedule.sigma(timesteps).repeat(2)
             clean = torch.cat([batch.chosen, batch.rejected])
+            factor = FACTORS[settings.error_space](model.prediction, alpha, sigma).to(device)
             task = DenoisingTask(
                 noisy=add_noise(clean, noise, alpha, sigma),
                 timesteps=timesteps.repeat(2).to(device),
                 conditioning=twice(batch.conditioning),
                 target=training_target(model.prediction, clean, noise, alpha, sigma),
-                factor=FACTORS[settings.error_space](model.prediction, alpha, sigma),
+                factor=factor,
             )
-            measure = partial(task.errors, model, accelerator.autocast)
+            measure = partial(task.measure, model, accelerator.autocast)
 
             # four errors per pair, their loss, its gradient; processes exchange gradients after the last part
             with nullcontext() if part == num_parts - 1 else accelerator.no_sync(state.prepared):
-                reference_chosen, reference_rejected = state.reference.errors(batch, measure).chunk(2)
-                policy_chosen, policy_rejected = measure(state.prepared).chunk(2)
+                reference, policy = state.reference.denoise(batch, measure), measure(state.prepared)
                 weight = method.weighting(model.schedule.log_snr(timesteps)).to(device)
-                errors = PairErrors(policy_chosen, policy_rejected, reference_chosen, reference_rejected, weight)
+                errors = pair_errors(policy, reference, factor, weight)
                 if state.step == 0:
                     require_zero_margins(errors)
                 output = method.loss(errors, batch.targets, settings.beta)
@@ -97,19 +97,3 @@ FACTORS: dict[str, Callable[[Prediction, Tensor, Tensor], Tensor]] = {
     "native": lambda prediction, alpha, sigma: torch.ones_like(alpha),
 }
 """Error space -> from the denoiser's own squared error to the one that counts, (B,)."""
-
-
-def noise_request(seed: int, batch: PairBatch, timesteps: Tensor) -> NoiseRequest:
-    """Return what the choice of noise may look at for this batch."""
-    channels, height, width = batch.chosen.shape[1:]
-    return NoiseRequest(
-        seed=seed,
-        prompt_ids=batch.prompt_ids,
-        chosen_ids=batch.chosen_ids,
-        rejected_ids=batch.rejected_ids,
-        visits=batch.visits,
-        timesteps=timesteps,
-        shape=(channels, height, width),
-        chosen=batch.chosen,
-        rejected=batch.rejected,
-    )

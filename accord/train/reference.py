@@ -2,7 +2,7 @@
 
 A reference is a small class with the methods of `Reference`, built from the policy before its first step. Another
 reference is another class in another file: one that is refreshed copies the policy in `after_step`; one whose errors
-were computed beforehand looks them up in `errors` by prompt, images and visit, since noise and timestep of a visit are
+were computed beforehand looks them up in `denoise` by prompt, images and visit, since noise and timestep of a visit are
 addresses, and never calls `measure`.
 """
 
@@ -17,17 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from accord.train.adapters import adapter_off, has_adapter
+from accord.train.denoising import Denoised
 from accord.types import PairBatch
 
-Measure = Callable[[nn.Module], Tensor]
-"""`measure(denoiser)`: the denoising errors of this batch's noisy latents, (2B,), chosen first, then rejected."""
+Measure = Callable[[nn.Module], Denoised]
+"""`measure(denoiser)`: errors and residuals on this batch's noisy latents, (2B, ...), chosen first, then rejected."""
 
 
 class Reference(Protocol):
     """What the loop asks of a reference. The class is called with the policy, and with its options by keyword."""
 
-    def errors(self, batch: PairBatch, measure: Measure) -> Tensor:
-        """Return the reference's errors on this batch, (2B,) without gradient, chosen first, then rejected."""
+    def denoise(self, batch: PairBatch, measure: Measure) -> Denoised:
+        """Return what the reference makes of this batch, (2B, ...) without gradient, chosen first, then rejected."""
         ...
 
     def after_step(self, step: int, policy: nn.Module) -> None:
@@ -61,8 +62,8 @@ class Frozen:
                 with adapter_off(self._policy) as base:
                     yield base
 
-    def errors(self, batch: PairBatch, measure: Measure) -> Tensor:
-        """Return the errors of the untrained denoiser, (2B,)."""
+    def denoise(self, batch: PairBatch, measure: Measure) -> Denoised:
+        """Return what the untrained denoiser makes of this batch."""
         with self.denoiser() as denoiser:
             return measure(denoiser)
 

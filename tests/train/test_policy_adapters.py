@@ -106,7 +106,7 @@ def test_the_frozen_reference_stays_the_denoiser_of_the_beginning(make_run, mode
     reference = Frozen(policy)
     perturb(policy)
     assert (answer(run, policy) - base).abs().max() > 0.01
-    found = reference.errors(None, lambda denoiser: answer(run, denoiser))
+    found = reference.denoise(None, lambda denoiser: answer(run, denoiser))
     assert torch.equal(found, base)
     assert not found.requires_grad
     assert reference.state() == {}
