@@ -74,7 +74,7 @@ def noise_request(
 def predictor(
     model: DiffusionModel, denoiser: Callable[[], AbstractContextManager[nn.Module]], conditioning: Conditioning
 ) -> Predict:
-    """Return `predict(latents, timesteps)` of the module that `denoiser()` gives as a context. conditioning: (2B, ...)."""
+    """Return `predict(latents, timesteps)` of what `denoiser()` gives as a context; conditioning (2B, ...)."""
 
     def predict(latents: Tensor, timesteps: Tensor) -> Tensor:
         with torch.no_grad(), denoiser() as module:
