@@ -13,7 +13,7 @@ LAYERS = (
     {"models", "scorers", "benchmarks", "world"},
     {"train", "engine", "report", "recipes"},
     {"stages"},
-    {"pipeline", "cli", "testing", "__main__"},
+    {"pipeline", "compare", "cli", "testing", "__main__"},
 )
 LAYER_OF = {area: number for number, areas in enumerate(LAYERS) for area in areas}
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib", "jinja2", "rich", "typer")
