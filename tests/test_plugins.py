@@ -13,7 +13,10 @@ from accord.world.scenes import SKILLS, draw_scene, render
 # Kinds that need a model or a training loop, and where their shared checks are run.
 ELSEWHERE = {"families": "tests/models", "references": "tests/train"}
 
-PLUGINS = [(kind, name) for kind in CHECKS for name in registry.names(kind)]
+# Plug-ins that need a file of the user's, and where they are tested with one.
+NEEDS_FILE = {("selectors", "labelled"): "tests/select/test_labelled.py"}
+
+PLUGINS = [(kind, name) for kind in CHECKS for name in registry.names(kind) if (kind, name) not in NEEDS_FILE]
 
 
 def needs_weights(name: str) -> bool:

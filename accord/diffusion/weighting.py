@@ -29,3 +29,18 @@ def sigmoid(log_snr: Tensor, *, bias: float = 1.5) -> Tensor:
     import torch
 
     return torch.sigmoid(bias - log_snr)
+
+
+def min_snr(log_snr: Tensor, *, gamma: float = 5.0) -> Tensor:
+    """Return `min(SNR, gamma) / SNR`, (B,) in [0, 1]: 1 where there is much noise, falling where there is little.
+
+    log_snr: (B,), `log(alpha^2 / sigma^2)`; infinite values give exactly 0 or 1.
+    Source: min-SNR-gamma (Hang et al., arXiv 2303.09556), its weight of the error of the noise.
+
+    >>> import torch
+    >>> min_snr(torch.tensor([20.0, 10.0, 5.0, 1.0]).log())
+    tensor([0.2500, 0.5000, 1.0000, 1.0000])
+    """
+    import math
+
+    return (math.log(gamma) - log_snr).clamp(max=0).exp()

@@ -13,17 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from accord.losses.margin import check, margin, metrics
+from accord.losses.safeguard import guarded
 from accord.types import LossOutput, PairErrors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def logistic(errors: PairErrors, targets: Tensor, beta: float) -> LossOutput:
+def logistic(errors: PairErrors, targets: Tensor, beta: float, *, safeguard: float = 0.0) -> LossOutput:
     """Return the loss of B pairs; `loss` is their mean.
 
     errors: each (B,). targets: (B,), their size is the strength of the preference and their sign its direction; 0 gives
-    no gradient. Where policy = reference: log 2 per pair, gradient `-beta/2 * target` with respect to the margin.
+    no gradient. safeguard: see `losses.safeguard`; 0 is off.
+    Where policy = reference: log 2 per pair, gradient `-beta/2 * target` with respect to the margin.
 
     >>> import torch
     >>> one = torch.ones(1)
@@ -33,5 +35,5 @@ def logistic(errors: PairErrors, targets: Tensor, beta: float) -> LossOutput:
     from torch.nn.functional import logsigmoid
 
     check(errors, targets)
-    per_pair = -logsigmoid(targets * (beta * margin(errors)))
+    per_pair = -logsigmoid(targets * (beta * margin(guarded(errors, targets, safeguard))))
     return LossOutput(per_pair.mean(), per_pair, metrics(errors, targets, beta))

@@ -56,14 +56,19 @@ def metrics(errors: PairErrors, targets: Tensor, beta: float) -> dict[str, Tenso
 
     margin: beta times the margin. accuracy: 1 where margin and target agree in sign, 0 where they differ, 1/2 where
     either is 0. reward_chosen, reward_rejected: without beta. error_chosen_rise, error_rejected_rise: error of the
-    policy minus error of the reference; when both rise, training has started to harm the model.
+    policy minus error of the reference; when both rise, training has started to harm the model. saturation: how much
+    of a logistic loss's first push is gone, 0 at margin 0, 1 where the pair is wholly satisfied, below 0 where it is
+    turned round. target: what the loss was given.
     """
     m = margin(errors).detach()
+    aim = targets.detach()
     return {
         "margin": beta * m,
-        "accuracy": 0.5 + 0.5 * m.sign() * targets.detach().sign(),
+        "accuracy": 0.5 + 0.5 * m.sign() * aim.sign(),
         "reward_chosen": reward(errors.reference_chosen, errors.policy_chosen, errors.weight).detach(),
         "reward_rejected": reward(errors.reference_rejected, errors.policy_rejected, errors.weight).detach(),
         "error_chosen_rise": (errors.policy_chosen - errors.reference_chosen).detach(),
         "error_rejected_rise": (errors.policy_rejected - errors.reference_rejected).detach(),
+        "saturation": (0.5 * aim * (beta * m)).tanh(),
+        "target": aim,
     }

@@ -13,16 +13,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from accord.losses.margin import check, margin, metrics
+from accord.losses.safeguard import guarded
 from accord.types import LossOutput, PairErrors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def squared(errors: PairErrors, targets: Tensor, beta: float) -> LossOutput:
+def squared(errors: PairErrors, targets: Tensor, beta: float, *, safeguard: float = 0.0) -> LossOutput:
     """Return the loss of B pairs; `loss` is their mean.
 
     errors: each (B,). targets: (B,), the value that beta * margin should take.
+    safeguard: see `losses.safeguard`; 0 is off.
     Where policy = reference: target^2 per pair, gradient `-2 beta target` with respect to the margin.
 
     >>> import torch
@@ -31,5 +33,5 @@ def squared(errors: PairErrors, targets: Tensor, beta: float) -> LossOutput:
     tensor(0.2500)
     """
     check(errors, targets)
-    per_pair = (targets - beta * margin(errors)).square()
+    per_pair = (targets - beta * margin(guarded(errors, targets, safeguard))).square()
     return LossOutput(per_pair.mean(), per_pair, metrics(errors, targets, beta))

@@ -71,7 +71,10 @@ def _aimed(found: IndexPairs, both: PairScores, config: Config) -> tuple[IndexPa
     """
     targets = plugin("targets", config.method.target)(both)
     turn, other = targets < 0, both.swapped()
-    pick = lambda one, two: np.where(turn[:, None], two, one)  # noqa: E731
+
+    def pick(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        return np.where(turn[:, None], two, one)
+
     turned = IndexPairs(
         found.prompt,
         np.where(turn, found.rejected, found.chosen),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from accord.types import IndexPairs, PairScores
+from accord.types import GroupedScores, IndexPairs, PairScores
 
 Calibration = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Selector = Callable[[np.ndarray], IndexPairs]
+Selector = Callable[[np.ndarray, GroupedScores], IndexPairs]
 Target = Callable[[PairScores], np.ndarray]
 
 
@@ -42,8 +43,8 @@ def check_calibration(calibrate: Calibration) -> None:
 def check_selector(select: Selector) -> None:
     """Check a selection rule: valid distinct images, no pair from ties or unscored, every prompt accounted for."""
     rewards = _rewards_with_gaps()
-    kept = rewards.copy()
-    pairs = select(rewards)
+    pool, kept = _pool(rewards), rewards.copy()
+    pairs = select(rewards, pool)
     assert np.array_equal(rewards, kept, equal_nan=True), "the rewards given must be left as they are"
     assert pairs.prompt.shape == pairs.chosen.shape == pairs.rejected.shape == (len(pairs.prompt),), "three times (M,)"
     assert len(pairs.prompt) > 0, "some pair is found where images clearly differ"
@@ -55,12 +56,13 @@ def check_selector(select: Selector) -> None:
 
     triples = _triples(pairs)
     assert len(set(triples)) == len(triples), "no pair is given twice"
-    assert triples == _triples(select(rewards)), "the same rewards give the same pairs in the same order"
+    assert triples == _triples(select(rewards, pool)), "the same rewards give the same pairs in the same order"
     accounted = len(set(pairs.prompt.tolist())) + sum(pairs.dropped.values())
     assert accounted == len(rewards), "every prompt has a pair or is counted once in dropped, with its reason"
 
     order = np.random.default_rng(1).permutation(rewards.shape[1])
-    moved = [(p, int(order[i]), int(order[j])) for p, i, j in _triples(select(rewards[:, order]))]
+    turned = GroupedScores(pool.prompt_ids, pool.image_ids[:, order], pool.scorers, pool.values[:, order])
+    moved = [(p, int(order[i]), int(order[j])) for p, i, j in _triples(select(rewards[:, order], turned))]
     assert sorted(moved) == sorted(triples), "pairs do not depend on the order of images"
 
 
@@ -73,9 +75,7 @@ def check_target(target: Target) -> None:
     assert np.isfinite(values).all(), "targets of scored pairs are finite"
     assert (values != 0).any(), "some pair has a preference"
     assert np.array_equal(target(pairs.swapped()), -values), "swapping chosen and rejected flips the sign"
-    same = PairScores(
-        pairs.scorers, pairs.scores_chosen, pairs.scores_chosen, pairs.rewards_chosen, pairs.rewards_chosen
-    )
+    same = replace(pairs, scores_rejected=pairs.scores_chosen, rewards_rejected=pairs.rewards_chosen)
     assert (target(same) == 0).all(), "images that are equal have target 0"
     alone = np.concatenate([target(_rows(pairs, slice(m, m + 1))) for m in range(len(values))])
     assert np.array_equal(alone, values), "the target of a pair does not depend on the other pairs"
@@ -101,19 +101,41 @@ def _rewards_with_gaps() -> np.ndarray:
     return rewards
 
 
+def _pool(rewards: np.ndarray) -> GroupedScores:
+    """Return the pool that these rewards (P, N, K) could come from."""
+    num_prompts, num_images, num_scorers = rewards.shape
+    ids = np.array([[f"p{p}-{n}" for n in range(num_images)] for p in range(num_prompts)], dtype=object)
+    names = tuple(f"scorer{k}" for k in range(num_scorers))
+    return GroupedScores(tuple(f"p{p}" for p in range(num_prompts)), ids, names, rewards)
+
+
 def _pair_scores() -> PairScores:
     generator = np.random.default_rng(0)
     rewards = generator.random((2, 7, 3))
-    return PairScores(("a", "b", "c"), 10 * rewards[0], 10 * rewards[1], rewards[0], rewards[1])
+    return PairScores(
+        ("a", "b", "c"),
+        10 * rewards[0],
+        10 * rewards[1],
+        rewards[0],
+        rewards[1],
+        ranges=np.array([[0.0, 10.0]] * 3),
+        labels=np.array([1.0, -1.0, 0.0, 1.0, -1.0, 1.0, -1.0]),
+        ids=tuple((f"p{m}", f"p{m}-0", f"p{m}-1") for m in range(7)),
+    )
 
 
 def _rows(pairs: PairScores, rows: slice) -> PairScores:
+    assert pairs.labels is not None
+    assert pairs.ids is not None
     return PairScores(
         pairs.scorers,
         pairs.scores_chosen[rows],
         pairs.scores_rejected[rows],
         pairs.rewards_chosen[rows],
         pairs.rewards_rejected[rows],
+        pairs.ranges,
+        pairs.labels[rows],
+        pairs.ids[rows],
     )
 
 

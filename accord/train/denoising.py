@@ -41,8 +41,10 @@ class Denoised:
     residuals: Tensor | None  # (2B, C, H, W) float32, prediction minus target
 
 
-def pair_errors(policy: Denoised, reference: Denoised, factor: Tensor, weight: Tensor) -> PairErrors:
+def pair_errors(policy: Denoised, reference: Denoised | None, factor: Tensor, weight: Tensor) -> PairErrors:
     """Return what a loss reads of B pairs. factor: (2B,) as in the task. weight: (B,)."""
+    if reference is None:
+        reference = Denoised(policy.errors.detach(), None)
     distance: tuple[Tensor | None, ...] = (None, None)
     product = None
     if policy.residuals is not None:
@@ -51,7 +53,11 @@ def pair_errors(policy: Denoised, reference: Denoised, factor: Tensor, weight: T
         if reference.residuals is not None:
             apart = (policy.residuals - reference.residuals).square().flatten(1).mean(1) * factor
             distance = apart.chunk(2)
-    return PairErrors(*policy.errors.chunk(2), *reference.errors.chunk(2), weight, *distance, product)
+    policy_chosen, policy_rejected = policy.errors.chunk(2)
+    reference_chosen, reference_rejected = reference.errors.chunk(2)
+    return PairErrors(
+        policy_chosen, policy_rejected, reference_chosen, reference_rejected, weight, distance[0], distance[1], product
+    )
 
 
 def twice(conditioning: Conditioning) -> Conditioning:

@@ -89,8 +89,13 @@ def train(
         require_finite(state.step + 1, means, done)
         rate = learning_rate(state.step, settings)
         state.advance(rate)
+        if state.step % DISTANCE_EVERY == 0 or state.step == settings.steps:
+            means["distance"] = state.distance.value()
         yield step_log(state.step, means, rate, time.perf_counter() - started)
 
+
+DISTANCE_EVERY = 10
+"""Steps between two looks at the distance from the initial model, which for full fine-tuning reads all weights."""
 
 FACTORS: dict[str, Callable[[Prediction, Tensor, Tensor], Tensor]] = {
     "epsilon": error_factor,

@@ -27,8 +27,11 @@ Measure = Callable[[nn.Module], Denoised]
 class Reference(Protocol):
     """What the loop asks of a reference. The class is called with the policy, and with its options by keyword."""
 
-    def denoise(self, batch: PairBatch, measure: Measure) -> Denoised:
-        """Return what the reference makes of this batch, (2B, ...) without gradient, chosen first, then rejected."""
+    def denoise(self, batch: PairBatch, measure: Measure) -> Denoised | None:
+        """Return what the reference makes of this batch, (2B, ...) without gradient, chosen first, then rejected.
+
+        None where there is no reference: the policy, detached, then stands in for it.
+        """
         ...
 
     def after_step(self, step: int, policy: nn.Module) -> None:

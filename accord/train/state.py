@@ -11,6 +11,7 @@ from torch import nn
 from accord.errors import TrainingError
 from accord.models.interface import DiffusionModel
 from accord.train.adapters import trainable, wrap
+from accord.train.distance import Distance
 from accord.train.ema import Ema
 from accord.train.method import Method
 from accord.train.optimizer import make_optimizer
@@ -28,6 +29,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     reference: Reference
     ema: Ema | None
+    distance: Distance  # of the policy from the denoiser it began as
     step: int = 0  # optimiser steps made
 
     def advance(self, learning_rate: float) -> None:
@@ -60,6 +62,7 @@ def begin(
         optimizer=make_optimizer(list(parameters.values()), settings),
         reference=reference,
         ema=Ema(parameters, settings.ema_decay) if settings.ema_decay else None,
+        distance=Distance(policy),
     )
 
 

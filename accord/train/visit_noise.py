@@ -38,7 +38,7 @@ def visit_noise(
     initial = None
     if has_adapter(state.policy):
         initial = predictor(model, partial(adapter_off, state.policy), conditioning)
-    policy = predictor(model, partial(nullcontext, state.policy), conditioning)
+    policy = predictor(model, lambda: nullcontext(state.policy), conditioning)
     return method.noise(noise_request(model, data, settings.seed, batch, timesteps, initial, policy))
 
 

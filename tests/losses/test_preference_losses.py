@@ -43,6 +43,7 @@ def test_margin_of_a_worked_example():
     expected = {
         "margin": 7.5, "accuracy": 1.0, "reward_chosen": 0.025, "reward_rejected": -0.05,
         "error_chosen_rise": -0.10, "error_rejected_rise": 0.20,
+        "saturation": math.tanh(3.75), "target": 1.0,
     }  # fmt: skip
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():
