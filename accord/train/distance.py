@@ -6,7 +6,7 @@ layers that are trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -18,43 +18,67 @@ from accord.train.adapters import has_adapter, trainable
 class Distance:
     """The relative distance of the policy's weights from those it had when this was made, which is before training.
 
-    For LoRA from the factors, without forming a product: `||B A||^2 = trace((B^T B) (A A^T))`. For full fine-tuning a
-    copy of the weights is kept in main memory.
+    For LoRA from the factors, without forming a product. For full fine-tuning a copy of the weights is kept in main
+    memory, and every look at the distance moves it to the policy's device, a tensor at a time.
     """
 
     def __init__(self, policy: nn.Module) -> None:
         self._policy = policy
         self._start: dict[str, Tensor] = {}
         if has_adapter(policy):
-            squares = [_weight(layer.get_base_layer()).square().sum() for layer in _layers(policy)]
+            squares = [_square(_weight(layer.get_base_layer())) for _, layer in _layers(policy)]
         else:
             self._start = {name: p.detach().to("cpu", copy=True) for name, p in trainable(policy).items()}
-            squares = [tensor.float().square().sum() for tensor in self._start.values()]
-        self._norm = torch.stack(squares).sum().sqrt().item()
+            squares = [_square(tensor) for tensor in self._start.values()]
+        self._norm = _root_of_sum(squares)
 
     @torch.no_grad()
-    def value(self) -> float:
-        """Return the distance now: 0 at the start, 0.01 where weights changed by one percent."""
+    def value(self, weights: Mapping[str, Tensor] | None = None) -> float:
+        """Return the distance now: 0 at the start, 0.01 where weights changed by one percent.
+
+        weights: others of the policy's trainable parameters by name, such as those of a moving average.
+        """
+        found = trainable(self._policy) if weights is None else weights
         if self._start:
-            current = trainable(self._policy)
-            moved = [(current[n].detach().to("cpu") - start).float().square().sum() for n, start in self._start.items()]
+            moved = [_square(found[n].detach() - start.to(found[n].device)) for n, start in self._start.items()]
         else:
-            moved = [_squared_norm(layer) for layer in _layers(self._policy)]
-        return torch.stack(moved).sum().sqrt().item() / self._norm
+            moved = [
+                layer.scaling["default"] ** 2
+                * product_square(found[f"{name}.lora_B.default.weight"], found[f"{name}.lora_A.default.weight"])
+                for name, layer in _layers(self._policy)
+            ]
+        return _root_of_sum(moved) / self._norm
 
 
-def _layers(policy: nn.Module) -> Iterator[LoraLayer]:
-    return (module for module in policy.modules() if isinstance(module, LoraLayer))
+def product_square(b: Tensor, a: Tensor) -> Tensor:
+    """Return the squared Frobenius norm of LoRA's product, `||B A||^2 = trace((B^T B) (A A^T))`, a float64 scalar.
+
+    b: (out, r) or (out, r / G, 1, 1). a: (r, in) or (r, in, h, w). At each place of its kernel a convolution's product
+    is that of matrices, so the kernel's places count as inputs; with G groups, each has its own r / G rows of a.
+    Sums are in float64, where the device has it: the trace is small where columns of B and rows of A nearly cancel.
+    """
+    precise = torch.float32 if b.device.type == "mps" else torch.float64
+    inner = b.shape[1]
+    groups = a.shape[0] // inner
+    rows = a.detach().to(precise).reshape(groups, inner, -1)
+    columns = b.detach().to(precise).reshape(groups, -1, inner)
+    square = ((columns.mT @ columns) * (rows @ rows.mT)).sum()
+    return square.clamp(min=0)  # a sum of squares: below 0 by rounding only
 
 
-def _squared_norm(layer: LoraLayer) -> Tensor:
-    """Return the squared Frobenius norm of the layer's scaled product; a convolution's factors are flat matrices."""
-    a = _weight(layer.lora_A["default"]).flatten(1)  # (r, in)
-    b = _weight(layer.lora_B["default"]).flatten(1)  # (out, r)
-    return layer.scaling["default"] ** 2 * ((b.T @ b) * (a @ a.T)).sum()
+def _layers(policy: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    return ((name, module) for name, module in policy.named_modules() if isinstance(module, LoraLayer))
 
 
 def _weight(layer: nn.Module) -> Tensor:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight.float()
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight.detach()
+
+
+def _square(tensor: Tensor) -> Tensor:
+    return tensor.float().square().sum()
+
+
+def _root_of_sum(squares: list[Tensor]) -> float:
+    """Return the root of the sum of scalars; the device is waited for once."""
+    return sum(torch.stack(squares).tolist()) ** 0.5

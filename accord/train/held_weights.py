@@ -1,4 +1,9 @@
-"""A second set of the policy's trainable weights: for LoRA a second adapter of a few megabytes, else a copy of all."""
+"""A second set of the policy's trainable weights: for LoRA a second adapter of a few megabytes, else a copy of all.
+
+The set is kept outside the module and takes its parameters' place for one forward pass, so nothing of it can be trained,
+exported, averaged or exchanged between processes, and both are computed by the same kernels: equal weights give equal
+predictions, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +27,12 @@ class HeldWeights:
     @torch.no_grad()
     def follow(self, policy: nn.Module, share: float = 1.0) -> None:
         """Move this share of the way to the policy's weights; 1 makes them equal, bit for bit."""
-        current = trainable(policy)
-        for name, held in self.weights.items():
-            held.copy_(current[name]) if share == 1 else held.lerp_(current[name], share)
+        current: list[Tensor] = list(trainable(policy).values())
+        held = list(self.weights.values())
+        if share == 1:
+            torch._foreach_copy_(held, current)
+        else:
+            torch._foreach_lerp_(held, current, share)
 
     @contextmanager
     def in_place(self) -> Iterator[nn.Module]:
