@@ -1,6 +1,6 @@
 """A second set of the policy's trainable weights: for LoRA a second adapter of a few megabytes, else a copy of all.
 
-The set is kept outside the module and takes its parameters' place for one forward pass, so nothing of it can be trained,
+The set is kept outside the module and takes its parameters' place for a forward pass, so nothing of it can be trained,
 exported, averaged or exchanged between processes, and both are computed by the same kernels: equal weights give equal
 predictions, bit for bit.
 """
