@@ -123,6 +123,15 @@ def iterate_images(folder: Path, with_latents: bool = False) -> Iterator[ImageRo
         yield from read_images(path, with_latents)
 
 
+def read_seeds(folder: Path) -> dict[str, int]:
+    """Return image id -> seed of its starting noise, without reading the images themselves."""
+    found: dict[str, int] = {}
+    for path in part_paths(folder):
+        table = read_table(path, columns=["image_id", "seed"])
+        found.update(zip(table["image_id"].to_pylist(), table["seed"].to_pylist(), strict=True))
+    return found
+
+
 def _row(record: dict) -> ImageRow:
     latents = None
     if record.get("latents") is not None:

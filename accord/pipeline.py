@@ -12,7 +12,7 @@ from accord.config import Config
 from accord.files import write_bytes
 from accord.outcome import Outcome
 from accord.runfile import dump_config
-from accord.stages import encode, evaluate, generate, report, score, select, train
+from accord.stages import encode, evaluate, generate, invert, report, score, select, train
 from accord.types import Progress, no_progress
 
 RUN_FILE = "run.toml"
@@ -22,6 +22,7 @@ STAGES: dict[str, Callable[..., Outcome | dict[str, Outcome]]] = {
     "score": score.score,
     "select": select.select,
     "encode": encode.encode,
+    "invert": invert.invert,
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "report": report.report,
@@ -75,7 +76,10 @@ def plan(config: Config) -> list[Step]:
               f"{config.method.calibration.name} calibration, {config.method.pairs.name} pairs"),
         _step(config, "encode", encode.settings(config), ("generate", "select"), "generate/, select/",
               "prompt embeddings" + ("" if g.keep_latents else " and latents (autoencoder)") + " of the pairs"),
-        _step(config, "train", train.settings(config), ("select", "encode"), "select/, encode/",
+        *([_step(config, "invert", invert.settings(config), invert.INPUTS, "select/, encode/",
+                 f"{t.steps} x {t.batch_size} visits, {config.method.noise.name} of both images")]
+          if invert.is_needed(config) else []),
+        _step(config, "train", train.settings(config), train.inputs(config), "select/, encode/",
               f"{t.steps} steps x {t.batch_size} pairs, {config.adapter.mode}, {config.method.loss.name} loss"),
         _step(config, "evaluate/base", evaluate.image_settings(config), (), config.prompts.evaluate,
               f"{num_evaluate} prompts x {e.images_per_prompt} = {test} images"),

@@ -64,9 +64,15 @@ def select(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
 
 
 @app.command()
+def invert(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Find the noise of every training visit by inversion, if the method asks for it."""
+    run_and_print(run_file, set_ or [], redo, ("invert",))
+
+
+@app.command()
 def train(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
-    """Fine-tune the model on the pairs (fills the training cache first)."""
-    run_and_print(run_file, set_ or [], redo, ("encode", "train"))
+    """Fine-tune the model on the pairs (fills the training caches first)."""
+    run_and_print(run_file, set_ or [], redo, ("encode", "invert", "train"))
 
 
 @app.command()

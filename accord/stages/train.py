@@ -7,9 +7,10 @@ it goes on at the last checkpoint and ends, on a CPU, with the same bytes as if 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.files import write_bytes
+from accord.images import read_seeds
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_pairs
 from accord.types import Progress, StepLog, no_progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import Tensor
 
     from accord.models.interface import DiffusionModel, Part
     from accord.train.data import PairData
@@ -45,13 +48,20 @@ def settings(config: Config) -> dict[str, Any]:
     }
 
 
+def inputs(config: Config) -> tuple[str, ...]:
+    """Return the stages this one reads."""
+    from accord.train.noise_cache import is_cacheable
+
+    return ("select", "encode", "invert") if is_cacheable(config.method.noise) else ("select", "encode")
+
+
 def train(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
     """Fine-tune the model on the pairs. Writes `train/adapter`, `train/log.jsonl` and checkpoints.
 
     Raises TrainingError on a non-finite loss, naming the batch; the last checkpoint stays.
     """
     run = Path(config.folder)
-    stage = open_stage(run, NAME, settings(config), ("select", "encode"), redo)
+    stage = open_stage(run, NAME, settings(config), inputs(config), redo)
     if stage.is_finished:
         return reused(stage.folder)
     from accord.train.checkpoint import load_checkpoint, save_checkpoint
@@ -64,7 +74,7 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
     parts: tuple[Part, ...] = ("denoiser",)
     model = open_run_model(config, parts)
     method, told = load_method(config.method), _train_settings(config)
-    data = _pair_data(run)
+    data = _pair_data(config, model)
     checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
     with timed(stage.folder, device):
         state = begin(model, method, told, _adapter_settings(config), accelerator)
@@ -123,13 +133,23 @@ def _adapter_settings(config: Config) -> Any:
     return AdapterSettings(**config.adapter.model_dump())
 
 
-def _pair_data(run: Path) -> PairData:
+def _pair_data(config: Config, model: DiffusionModel) -> PairData:
     from accord.train.cache import LatentCache, TensorCache
     from accord.train.data import PairData, PairTable
+    from accord.train.noise_cache import NoiseCache, is_cacheable
 
+    run = Path(config.folder)
     table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
     latents = LatentCache(TensorCache(run / "encode" / "latents"))
-    return PairData(table, latents, TensorCache(run / "encode" / "prompts"))
+    noise = NoiseCache(TensorCache(run / "invert" / "noise")) if is_cacheable(config.method.noise) else None
+    prior = partial(_prior_noise, model, config, read_seeds(run / "generate"))
+    return PairData(table, latents, TensorCache(run / "encode" / "prompts"), prior, noise)
+
+
+def _prior_noise(model: DiffusionModel, config: Config, seeds: dict[str, int], images: Sequence[str]) -> Tensor:
+    """Return the noise (B, C, H, W) that these images were drawn from."""
+    size = config.generate
+    return model.starting_noise([seeds[image] for image in images], size.height, size.width)
 
 
 def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The scorers vote, one voice each, and the majority labels the pair (BalancedDPO, arXiv 2503.12575).
 
-Only the order of raw scores counts, so no scale needs to be made comparable. What happens in a tie is not known from the
-paper; the options cover what it could be.
+Only the order of raw scores counts, so no scale needs to be made comparable. What happens in a tie is not known
+from the paper; the options cover what it could be.
 """
 
 from __future__ import annotations

@@ -1,0 +1,108 @@
+"""invert: training cache and pairs -> the noise of every visit, for methods whose noise is found by inversion.
+
+Which pair, timestep and noise a visit has follows from its number alone, so all of them can be inverted before the
+first step. Training then costs two calls of the denoiser per step, whatever the inversion costs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord.artifacts import open_stage
+from accord.config import Config
+from accord.engine.devices import training_device
+from accord.engine.models import model_identity, open_run_model
+from accord.outcome import Outcome, reused, timed
+from accord.tables import read_pairs
+from accord.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    from accord.models.interface import DiffusionModel, Part
+    from accord.train.cache import CacheWriter
+    from accord.train.data import PairData, Visits
+    from accord.train.method import Method
+
+NAME = "invert"
+INPUTS = ("select", "encode")
+
+
+def is_needed(config: Config) -> bool:
+    """Say whether the method's noise is found by inversion along the initial model."""
+    from accord.train.noise_cache import is_cacheable
+
+    return is_cacheable(config.method.noise)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return what decides this stage's output."""
+    return {
+        "model": model_identity(config),
+        **config.method.model_dump(mode="json", include={"noise", "timesteps"}),
+        **config.train.model_dump(include={"steps", "batch_size"}),
+        "seed": config.training_seed,
+    }
+
+
+def invert(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome | dict[str, Outcome]:
+    """Fill `invert/noise` with the noise of both images of every visit, if the method's noise is found by inversion."""
+    if not is_needed(config):
+        return {}
+    run = Path(config.folder)
+    stage = open_stage(run, NAME, settings(config), INPUTS, redo)
+    if stage.is_finished:
+        return reused(stage.folder)
+    from accord.train.cache import CacheWriter, LatentCache, TensorCache
+    from accord.train.data import PairData, PairTable, Visits
+    from accord.train.method import load_method
+
+    device = training_device(config.model.device)
+    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
+    data = PairData(
+        table, LatentCache(TensorCache(run / "encode" / "latents")), TensorCache(run / "encode" / "prompts")
+    )
+    visits, total = Visits(table, config.training_seed), config.train.steps * config.train.batch_size
+    with timed(stage.folder, device):
+        parts: tuple[Part, ...] = ("denoiser",)
+        model, method = open_run_model(config, parts), load_method(config.method)
+        # as in training, because torch picks a kernel of other rounding for weights that need no gradient
+        model.denoiser.requires_grad_(config.adapter.mode == "full")
+        with CacheWriter(stage.folder / "noise") as writer:
+            # fixed blocks of visits: a row is computed beside the same neighbours however often the run is resumed
+            for start in range(0, total, config.train.batch_size):
+                _invert_block(model, method, data, visits, start, config, writer)
+                progress(min(start + config.train.batch_size, total), total, "visits")
+    return Outcome(stage.finish({"visits": total, "images": len(writer.written)}), stage.folder, was_reused=False)
+
+
+def _invert_block(
+    model: DiffusionModel,
+    method: Method,
+    data: PairData,
+    visits: Visits,
+    start: int,
+    config: Config,
+    writer: CacheWriter,
+) -> None:
+    from contextlib import nullcontext
+
+    import torch
+
+    from accord.train.data import make_batch
+    from accord.train.denoising import twice
+    from accord.train.noise_cache import NOISE, row_id
+    from accord.train.visit_noise import noise_request, predictor
+
+    visited = visits.between(start, start + config.train.batch_size)
+    batch = make_batch(data, visited, next(model.denoiser.parameters()).device)
+    images = batch.chosen_ids + batch.rejected_ids
+    ids = [row_id(*row) for row in zip(batch.prompt_ids * 2, batch.visits * 2, images, strict=True)]
+    missing = [row for row, identity in enumerate(ids) if identity not in writer.written]
+    if not missing:
+        return
+    draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
+    timesteps = model.schedule.timestep(method.timesteps(draws))
+    initial = predictor(model, lambda: nullcontext(model.denoiser), twice(batch.conditioning))
+    request = noise_request(model, data, config.training_seed, batch, timesteps, initial, None)
+    noise = torch.cat(method.noise(request)).float().cpu()
+    writer.add([ids[row] for row in missing], {NOISE: noise[missing]})

@@ -1,0 +1,40 @@
+"""Noise that was computed before training: one row for each image of each visit, because a visit is an address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from accord import registry
+from accord.config import Choice
+from accord.train.cache import TensorCache
+
+NOISE = "noise"  # the name of the one tensor of a noise cache
+
+
+def row_id(prompt_id: str, visit: int, image_id: str) -> str:
+    """Return the id of the row of an image at a visit of its prompt."""
+    return f"{prompt_id}/{visit}/{image_id}"
+
+
+@dataclass(frozen=True)
+class NoiseCache:
+    """Reads what the invert stage wrote."""
+
+    cache: TensorCache
+
+    def get(self, prompt_ids: Sequence[str], visits: Sequence[int], image_ids: Sequence[str]) -> Tensor:
+        """Return the noise of these images at these visits, (B, C, H, W) float32."""
+        rows = zip(prompt_ids, visits, image_ids, strict=True)
+        return self.cache.get([row_id(*row) for row in rows])[NOISE]
+
+
+def is_cacheable(choice: Choice) -> bool:
+    """Say whether this choice of noise inverts along the initial denoiser, so that training never changes it."""
+    rule = registry.load("noises", choice.name)
+    if not getattr(rule, "inverts", False):
+        return False
+    default = registry.options_of(rule)["model"].default
+    return choice.options.get("model", default) == "initial"
