@@ -8,12 +8,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from accord.config import Config
 from accord.errors import ConfigError, did_you_mean
+
+S = TypeVar("S", bound=BaseModel)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -21,27 +23,37 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError that lists every mistake, one a line, each with its path in the file.
     """
+    if not path.is_file():
+        raise ConfigError(f"no run file {path}; `accord init world > {path}` writes one to start from")
+    return parse_config(read_toml(path, overrides), str(path))
+
+
+def read_toml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the values of a TOML file with `section.key=value` overrides. Raises ConfigError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"no run file {path}; `accord init world > {path}` writes one to start from") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the run file {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {error}") from error
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:
         _apply(values, override)
-    return parse_config(values, str(path))
+    return values
 
 
 def parse_config(values: dict[str, Any], origin: str = "run file") -> Config:
     """Return the checked config. Raises ConfigError listing every mistake."""
+    return validated(Config, values, origin)
+
+
+def validated(section: type[S], values: dict[str, Any], origin: str) -> S:
+    """Return the values as this section. Raises ConfigError listing every mistake, one a line, with its path."""
     try:
-        return Config.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{origin}: {_describe(e)}" for e in error.errors())) from None
+        raise ConfigError("\n".join(f"{origin}: {_describe(e, section)}" for e in error.errors())) from None
 
 
 def dump_config(config: Config) -> str:
@@ -68,19 +80,19 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[keys[-1]] = value
 
 
-def _describe(error: Any) -> str:
+def _describe(error: Any, section: type[BaseModel]) -> str:
     """Return one mistake as `section.key: what was needed, what was found`."""
     where = [str(part) for part in error["loc"]]
     path = ".".join(where) or "whole file"
     if error["type"] == "extra_forbidden":
-        return f"{path}: no such key{did_you_mean(where[-1], _fields_at(where[:-1]))}"
+        return f"{path}: no such key{did_you_mean(where[-1], _fields_at(where[:-1], section))}"
     message = error["msg"].removeprefix("Value error, ")
     found = "" if error["type"] == "value_error" else f" (found {error['input']!r})"
     return f"{path}: {message}{found}"
 
 
-def _fields_at(where: Sequence[str]) -> list[str]:
-    model: Any = Config
+def _fields_at(where: Sequence[str], section: type[BaseModel]) -> list[str]:
+    model: Any = section
     for part in where:
         model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
     return list(getattr(model, "model_fields", {}))

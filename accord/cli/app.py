@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from accord.cli.compare import compare
 from accord.cli.show import show_list, show_plugin
+from accord.cli.soup import soup
 from accord.cli.stages import print_plan, run_and_print
 from accord.cli.terminal import console, fail
 from accord.cli.world import world
@@ -28,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(world, name="world")
+app.command()(compare)
 
 
 def _version(wanted: bool) -> None:
@@ -123,6 +126,9 @@ def init(
     from accord.recipes.initial import initial_run_file
 
     sys.stdout.write(initial_run_file(family, recipe))
+
+
+app.command()(soup)
 
 
 def main() -> None:

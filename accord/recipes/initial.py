@@ -60,13 +60,13 @@ def initial_run_file(family: str, recipe: str) -> str:
         family={"num_train": None, "targets": (), **sizes, "name": family, "folder": f"runs/{family}"},
         recipe_name=recipe,
         recipe_title=chosen.title,
-        method=_with_values(chosen, family),
+        method=with_values(chosen, family),
         beta=chosen.values["beta"][family],
     )
     return "".join(_aligned(line) + "\n" for line in text.splitlines())
 
 
-def _with_values(recipe: Recipe, family: str) -> str:
+def with_values(recipe: Recipe, family: str) -> str:
     """Return the recipe's text with the choices that another family needs."""
     text = recipe.text
     for key, by_family in recipe.values.items():

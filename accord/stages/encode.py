@@ -15,7 +15,7 @@ from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.errors import ArtifactError
-from accord.images import ImageRow, decode_image, iterate_images
+from accord.images import ImageRow, decode_image, iterate_images, read_seeds
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_pairs, read_prompts
 from accord.types import Progress, no_progress
@@ -36,17 +36,21 @@ def settings(config: Config) -> dict[str, Any]:
     return {"model": model_identity(config)}
 
 
-def encode(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
-    """Fill `encode/latents` and `encode/prompts` for every image and prompt of the pairs."""
+def encode(
+    config: Config, redo: bool = False, progress: Progress = no_progress, *, whole_pool: bool = False
+) -> Outcome:
+    """Fill `encode/latents` and `encode/prompts` for every image and prompt of the pairs.
+
+    whole_pool: for all images that were drawn, whatever pairs will be chosen of them.
+    """
     from accord.train.cache import CacheWriter
 
     run = Path(config.folder)
-    stage = open_stage(run, NAME, settings(config), ("generate", "select"), redo)
+    inputs = ("generate",) if whole_pool else ("generate", "select")
+    stage = open_stage(run, NAME, settings(config), inputs, redo)
     if stage.is_finished:
         return reused(stage.folder)
-    pairs = read_pairs(run / "select" / "pairs.parquet")
-    images = {image for pair in pairs for image in (pair.chosen_id, pair.rejected_id)}
-    used = {pair.prompt_id for pair in pairs}
+    images, used = _images_and_prompts(run, whole_pool)
     texts = {
         prompt.id: prompt.text for prompt in read_prompts(run / "generate" / "prompts.parquet") if prompt.id in used
     }
@@ -71,6 +75,16 @@ def encode(config: Config, redo: bool = False, progress: Progress = no_progress)
         progress(total, total, "prompts and images")
     counts = {"prompts": len(texts), "images": len(images), "images_through_the_autoencoder": num_decoded}
     return Outcome(stage.finish(counts), stage.folder, was_reused=False)
+
+
+def _images_and_prompts(run: Path, whole_pool: bool) -> tuple[set[str], set[str]]:
+    """Return the ids of the images and prompts to encode."""
+    if whole_pool:
+        prompts = read_prompts(run / "generate" / "prompts.parquet")
+        return set(read_seeds(run / "generate")), {prompt.id for prompt in prompts}
+    pairs = read_pairs(run / "select" / "pairs.parquet")
+    images = {image for pair in pairs for image in (pair.chosen_id, pair.rejected_id)}
+    return images, {pair.prompt_id for pair in pairs}
 
 
 def _latents(model: DiffusionModel, rows: Sequence[ImageRow]) -> tuple[Tensor, int]:

@@ -63,6 +63,12 @@ def evaluate(config: Config, redo: bool = False, progress: Progress = no_progres
     return _measure(config, redo)
 
 
+def evaluate_base(config: Config, redo: bool = False, progress: Progress = no_progress) -> None:
+    """Draw and score the base model's images only, which no training changes."""
+    _draw(config, "base", redo, progress)
+    _score(config, "base", redo, progress)
+
+
 def _draw(config: Config, model: str, redo: bool, progress: Progress) -> None:
     run = Path(config.folder)
     inputs = ("train",) if model == "tuned" else ()
