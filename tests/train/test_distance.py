@@ -5,7 +5,6 @@ import copy
 import peft
 import pytest
 import torch
-from conftest import make
 
 from accord.train.adapters import has_adapter, trainable
 from accord.train.distance import Distance, product_square
@@ -25,8 +24,8 @@ def relative_distance(tuned, start, names):
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
-def test_the_distance_is_that_of_the_merged_weights(mode):
-    run = make(mode, steps=6, ema_decay=0.8)
+def test_the_distance_is_that_of_the_merged_weights(make_run, mode):
+    run = make_run(mode, steps=6, ema_decay=0.8)
     start = copy.deepcopy(run.model.denoiser)
     state = run.begin()
     distance = Distance(state.policy)
@@ -41,8 +40,8 @@ def test_the_distance_is_that_of_the_merged_weights(mode):
     assert found == pytest.approx(relative_distance(tuned, start, names), rel=1e-5)
 
 
-def test_the_distance_of_weights_that_grew_by_one_percent_is_one_hundredth():
-    policy = make("full").begin().policy
+def test_the_distance_of_weights_that_grew_by_one_percent_is_one_hundredth(make_run):
+    policy = make_run("full").begin().policy
     distance = Distance(policy)
     with torch.no_grad():
         for parameter in policy.parameters():

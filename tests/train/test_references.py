@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import METHOD, SETTINGS, make
 from test_training_checkpoint import IDENTITY, assert_same, everything, numbers
 
 from accord import registry
@@ -34,8 +33,29 @@ MOVING = pytest.mark.parametrize(
 )
 
 
-def run_with(reference, mode="lora", loss=METHOD.loss, **settings):
-    return make(mode, method=replace(METHOD, reference=reference, loss=loss), **settings)
+STEPS = 12  # of the small problem
+
+
+@pytest.fixture
+def run_with(make_run, method):
+    """Return the function that makes a run of the small problem with this reference."""
+
+    def made(reference, mode="lora", loss=method.loss, **settings):
+        return make_run(mode, method=replace(method, reference=reference, loss=loss), **settings)
+
+    return made
+
+
+@pytest.fixture
+def policy_of(make_run):
+    """Return the function that gives a run, its policy before training, and what that answers, as the base does."""
+
+    def made(mode="lora"):
+        run = make_run(mode)
+        policy = wrap(run.model.denoiser, AdapterSettings(mode, 2, 4.0), run.model.lora_targets, seed=0)
+        return run, policy, answer(run, policy)
+
+    return made
 
 
 def recording(loss, margins):
@@ -46,13 +66,6 @@ def recording(loss, margins):
         return loss(errors, targets, beta)
 
     return recorded
-
-
-def policy_of(mode="lora"):
-    """Return a run, its policy before training, and what that answers, which is what the untrained denoiser does."""
-    run = make(mode)
-    policy = wrap(run.model.denoiser, AdapterSettings(mode, 2, 4.0), run.model.lora_targets, seed=0)
-    return run, policy, answer(run, policy)
 
 
 def answer(run, denoiser):
@@ -78,7 +91,7 @@ def asked(run, reference):
 
 @MODES
 @pytest.mark.parametrize("name", registry.names("references"))
-def test_every_reference_begins_as_the_policy_and_leaves_it_alone(name, mode):
+def test_every_reference_begins_as_the_policy_and_leaves_it_alone(run_with, name, mode):
     run = run_with(registry.load("references", name), mode, steps=3)
     state = run.begin()
     logs = []
@@ -91,14 +104,14 @@ def test_every_reference_begins_as_the_policy_and_leaves_it_alone(name, mode):
         assert all(torch.equal(before[name], parameter) for name, parameter in state.policy.named_parameters())
         assert flags == {name: parameter.requires_grad for name, parameter in state.policy.named_parameters()}
     assert logs[0].metrics["margin"] == 0
-    again = registry.load("references", name)(make(mode).begin().policy)
+    again = registry.load("references", name)(run_with(Frozen, mode).begin().policy)
     again.load_state({key: value.clone() for key, value in state.reference.state().items()})
     assert_same(again.state(), state.reference.state())
 
 
 @MODES
 @MOVING
-def test_a_moving_reference_is_no_part_of_what_is_trained_saved_or_averaged(mode, reference):
+def test_a_moving_reference_is_no_part_of_what_is_trained_saved_or_averaged(run_with, mode, reference):
     runs = [run_with(kind, mode, steps=4) for kind in (Frozen, reference)]
     frozen, moving = (run.begin() for run in runs)
     for run, state in zip(runs, (frozen, moving), strict=True):
@@ -126,7 +139,7 @@ def test_a_moving_reference_is_no_part_of_what_is_trained_saved_or_averaged(mode
 
 @MODES
 @MOVING
-def test_a_run_that_stopped_at_any_step_equals_one_that_did_not(tmp_path, mode, reference):
+def test_a_run_that_stopped_at_any_step_equals_one_that_did_not(run_with, tmp_path, mode, reference):
     whole = run_with(reference, mode, steps=9)
     state = whole.begin()
     logs = []
@@ -144,7 +157,7 @@ def test_a_run_that_stopped_at_any_step_equals_one_that_did_not(tmp_path, mode, 
 
 
 @pytest.mark.parametrize("reference", [partial(Refreshed, every=1), EmaReference], ids=["refreshed", "ema"])
-def test_the_reference_of_another_policy_is_refused(reference):
+def test_the_reference_of_another_policy_is_refused(policy_of, reference):
     _, policy, _ = policy_of("full")
     with pytest.raises(TrainingError, match="belongs to other parameters"):
         reference(policy).load_state({"other": torch.zeros(1)})
@@ -155,8 +168,8 @@ def test_the_reference_of_another_policy_is_refused(reference):
 
 @MODES
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_refreshed_too_rarely_is_the_frozen_run_bit_for_bit(mode, precision):
-    runs = [run_with(kind, mode, precision=precision) for kind in (Frozen, partial(Refreshed, every=SETTINGS.steps))]
+def test_refreshed_too_rarely_is_the_frozen_run_bit_for_bit(run_with, mode, precision):
+    runs = [run_with(kind, mode, precision=precision) for kind in (Frozen, partial(Refreshed, every=STEPS))]
     states = [run.begin() for run in runs]
     logs = [[numbers(log) for log in run.train(state)] for run, state in zip(runs, states, strict=True)]
     assert logs[0] == logs[1]
@@ -166,18 +179,18 @@ def test_refreshed_too_rarely_is_the_frozen_run_bit_for_bit(mode, precision):
 
 @MODES
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_straight_after_a_refresh_every_margin_is_zero(mode, precision):
+def test_straight_after_a_refresh_every_margin_is_zero(run_with, mode, precision):
     margins = []
     run = run_with(partial(Refreshed, every=4), mode, recording(logistic, margins), precision=precision)
     logs = run.logs()
     is_zero = [bool((m == 0).all()) for m in margins]
-    assert is_zero == [step % 4 == 0 for step in range(SETTINGS.steps)]
+    assert is_zero == [step % 4 == 0 for step in range(STEPS)]
     log_two = -torch.nn.functional.logsigmoid(torch.zeros(1)).item()
     assert [log.loss == log_two for log in logs] == is_zero
 
 
 @MODES
-def test_between_refreshes_the_reference_is_the_policy_of_the_last(mode):
+def test_between_refreshes_the_reference_is_the_policy_of_the_last(policy_of, mode):
     run, policy, base = policy_of(mode)
     reference = Refreshed(policy, every=2)
     seen = []
@@ -190,7 +203,7 @@ def test_between_refreshes_the_reference_is_the_policy_of_the_last(mode):
         assert not torch.equal(answer(run, policy), base)
 
 
-def test_without_its_adapter_the_policy_is_still_the_base():
+def test_without_its_adapter_the_policy_is_still_the_base(policy_of):
     run, policy, base = policy_of()
     reference = Refreshed(policy, every=1)
     shift(policy)
@@ -203,12 +216,12 @@ def test_without_its_adapter_the_policy_is_still_the_base():
 
 
 @pytest.mark.parametrize("reference", [partial(Refreshed, every=0), partial(EmaReference, decay=1.5)])
-def test_options_that_mean_nothing_are_refused(reference):
+def test_options_that_mean_nothing_are_refused(policy_of, reference):
     with pytest.raises(TrainingError, match=r"not every 0|not 1\.5 and 1"):
         reference(policy_of()[1])
 
 
-def test_the_policy_is_back_after_an_error():
+def test_the_policy_is_back_after_an_error(policy_of):
     run, policy, base = policy_of()
     held = HeldWeights(policy)
     shift(policy)
@@ -224,7 +237,7 @@ def test_the_policy_is_back_after_an_error():
 
 
 @MODES
-def test_the_average_is_the_recurrence_of_its_definition(mode):
+def test_the_average_is_the_recurrence_of_its_definition(policy_of, mode):
     _, policy, _ = policy_of(mode)
     reference = EmaReference(policy, decay=0.75, every=2)
     expected = {name: p.detach().double() for name, p in trainable(policy).items()}
@@ -239,7 +252,7 @@ def test_the_average_is_the_recurrence_of_its_definition(mode):
         torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-6, atol=1e-6)
 
 
-def test_an_average_without_memory_is_a_refresh_and_one_that_never_moves_is_frozen():
+def test_an_average_without_memory_is_a_refresh_and_one_that_never_moves_is_frozen(run_with):
     for settled, average in ((partial(Refreshed, every=1), 0.0), (Frozen, 1.0)):
         logs = [
             [numbers(log) for log in run_with(kind, steps=5).logs()]
@@ -251,7 +264,7 @@ def test_an_average_without_memory_is_a_refresh_and_one_that_never_moves_is_froz
 # --- none -----------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_reference_the_denoiser_is_called_once_and_margins_are_zero():
+def test_without_a_reference_the_denoiser_is_called_once_and_margins_are_zero(run_with):
     margins = []
     run = run_with(NoReference, loss=recording(partial(mapo, T=1.0), margins), beta=0.1, steps=6)
     logs = run.logs()

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import METHOD, SETTINGS, DrawnText, Run, make
 from test_distance import adapted, relative_distance
-from test_references import recording, run_with
+from test_references import recording
 
 from accord.losses.logistic import logistic
 from accord.models import ModelSettings, open_model
@@ -27,9 +26,12 @@ import json, sys
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_references_at_work import EmaReference, Refreshed, run_with
+import conftest
+from dataclasses import replace
+from accord.train.ema_reference import EmaReference
+from accord.train.refreshed import Refreshed
 for mode, reference in (("lora", partial(Refreshed, every=2)), ("full", partial(EmaReference, decay=0.5))):
-    run = run_with(reference, mode, steps=4, batch_size=8)
+    run = conftest.make(mode, method=replace(conftest.METHOD, reference=reference), steps=4, batch_size=8)
     state = run.begin()
     logs = [[log.loss, log.metrics["margin"]] for log in run.train(state)]
     values = {name: tensor.flatten().tolist() for name, tensor in state.parameters.items()}
@@ -40,7 +42,7 @@ run.accelerator.end_training()
 """
 
 
-def test_two_processes_hold_one_reference(tmp_path):
+def test_two_processes_hold_one_reference(make_run, method, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [str(tmp_path / "script.py"), str(Path(__file__).parent), str(tmp_path)]
@@ -51,7 +53,7 @@ def test_two_processes_hold_one_reference(tmp_path):
         one, other = (json.loads((tmp_path / f"{mode}-{rank}.json").read_text()) for rank in (0, 1))
         assert one["processes"] == 2
         assert one == other
-        run = run_with(reference, mode, steps=4, batch_size=8)
+        run = make_run(mode, method=replace(method, reference=reference), steps=4, batch_size=8)
         state = run.begin()
         for log, (loss, mean_margin) in zip(run.train(state), one["logs"], strict=True):
             assert loss == pytest.approx(log.loss, rel=1e-4)
@@ -75,7 +77,7 @@ def hash_of(identity):
     return int.from_bytes(identity.encode(), "big") % 2**31
 
 
-class Texts(DrawnText):
+class Texts:
     """One conditioning for every prompt."""
 
     def __init__(self, model):
@@ -95,14 +97,14 @@ class Texts(DrawnText):
         ("world", "full", ()),
     ],
 )
-def test_every_familys_denoiser_can_be_refreshed(family, mode, targets, tmp_path):
+def test_every_familys_denoiser_can_be_refreshed(make_run, method, family, mode, targets, tmp_path):
     model = open_model(ModelSettings(family, str(save_tiny_pipeline(family, tmp_path / family))))
     start = copy.deepcopy(model.denoiser)
-    small, margins = make(mode), []
-    method = replace(METHOD, loss=recording(logistic, margins), reference=partial(Refreshed, every=2))
-    data = replace(small.data, latents=Latents(model.latent_shape(16, 16)), conditioning=Texts(model))
-    settings = replace(SETTINGS, steps=4, batch_size=2, learning_rate=3e-3, beta=500.0)
-    run = Run(model, data, settings, AdapterSettings(mode, 2, 3.0, targets), small.accelerator, method)
+    margins = []
+    method = replace(method, loss=recording(logistic, margins), reference=partial(Refreshed, every=2))
+    run = make_run(mode, method=method, steps=4, batch_size=2, learning_rate=3e-3, beta=500.0)
+    run.model, run.adapter = model, AdapterSettings(mode, 2, 3.0, targets)
+    run.data = replace(run.data, latents=Latents(model.latent_shape(16, 16)), conditioning=Texts(model))
     state = run.begin()
     distances = []
     for _ in run.train(state):
