@@ -1,13 +1,13 @@
 """Intervals that cover two kinds of chance: which prompts were asked, and which seed a model was trained with.
 
-The design is crossed: every training seed is judged on the same prompts. So a resample draws seeds with replacement and,
-once for all seeds, prompts with replacement (the pigeonhole bootstrap: Owen 2007, Annals of Applied Statistics 1(2)).
-Drawing prompts anew within each seed, as for nested data, would treat a hard prompt as several different ones and give
-intervals that are too narrow.
+The design is crossed: every training seed is judged on the same prompts. So a resample draws seeds with replacement
+and, once for all seeds, prompts with replacement (the pigeonhole bootstrap: Owen 2007, Annals of Applied Statistics
+1(2)). Drawing prompts anew within each seed, as for nested data, would treat a hard prompt as several different ones
+and give intervals that are too narrow.
 
-What it cannot do: two or three seeds say little about their spread. With R seeds the resampled variance between seeds is
-(R - 1) / R of what it should be, and percentile ends cannot leave the seeds that were seen; where seeds differ more than
-prompts, intervals of few seeds cover clearly less than they promise. The spread over seeds belongs beside them.
+What it cannot do: two or three seeds say little about their spread. With R seeds the resampled variance between seeds
+is (R - 1) / R of what it should be, and percentile ends cannot leave the seeds that were seen; where seeds differ more
+than prompts, intervals of few seeds cover clearly less than they promise. The spread over seeds belongs beside them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def hypervolume(points: np.ndarray, reference: np.ndarray | float = 0.0) -> floa
     if points.ndim != 2 or not np.isfinite(points).all():
         raise EvaluationError(f"a hypervolume needs finite points (M, K), found {points.shape}")
     above = points - np.asarray(reference, np.float64)
-    return _volume(above[(above > 0).all(axis=1)])
+    return float(_volume(above[(above > 0).all(axis=1)]))
 
 
 def exclusive_volumes(points: np.ndarray, reference: np.ndarray | float = 0.0) -> np.ndarray:

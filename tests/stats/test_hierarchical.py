@@ -49,17 +49,17 @@ def test_one_seed_is_the_bootstrap_over_prompts():
 
 def test_coverage_with_both_kinds_of_chance():
     many, few = _coverage(num_seeds=16), _coverage(num_seeds=3)
-    assert 0.88 < many < 0.99  # near what is promised
-    assert 0.65 < few < many  # three seeds promise more than they keep, as the module says
+    assert 0.89 < many < 0.99  # near what is promised
+    assert 0.65 < few < 0.89  # three seeds promise more than they keep where seeds differ much, as the module says
     prompts_only = _coverage(num_seeds=3, averages_first=True)
     assert prompts_only < few - 0.1  # and ignoring the seeds is far worse
 
 
-def _coverage(num_seeds: int, averages_first: bool = False, runs: int = 150) -> float:
-    """The share of 95 % intervals that hold the truth, 0; seeds and prompts add chance of the same size to the mean."""
+def _coverage(num_seeds: int, averages_first: bool = False, runs: int = 300) -> float:
+    """The share of 95 % intervals that hold the truth, 0; seeds add twice as much chance to the mean as prompts do."""
     draws, covered = np.random.default_rng(num_seeds), 0
     for run in range(runs):
-        seeds, prompts = draws.normal(0, 0.1 * num_seeds**0.5, (num_seeds, 1)), draws.normal(size=(1, 100))
+        seeds, prompts = draws.normal(0, 0.2 * num_seeds**0.5, (num_seeds, 1)), draws.normal(size=(1, 100))
         values = seeds + prompts + draws.normal(0, 0.5, (num_seeds, 100))
         if averages_first:
             values = values.mean(axis=0, keepdims=True)
