@@ -10,7 +10,6 @@ cells that have not finished. What is not known is null.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from accord.compare.results_read import ArmData, Finished, points_against, read_
 from accord.compare.tables import markdown
 from accord.files import write_bytes, write_json
 from accord.seeding import address
-from accord.stats.hierarchical import Resamples, SeedInterval, hierarchical_mean
+from accord.stats.hierarchical import Hierarchical, SeedInterval
 from accord.stats.hypervolume import hypervolume
 
 NUM_RESAMPLES = 2000
@@ -82,16 +81,13 @@ class _Summary:
         self.config, self.finished, self.scorers = config, finished, scorers
         self.trained = config.run.score.scorers
         self.epsilon, self.level = config.run.evaluate.tie_epsilon, config.run.evaluate.confidence
-        self._resamples: dict[int, Resamples] = {}
+        seed = address(config.run.seed, "hierarchical bootstrap")
+        self._bootstrap = Hierarchical(seed, NUM_RESAMPLES, self.level)
         sizes = {skill: finished.skills.count(skill) for skill in set(finished.skills)}
         self.skill_weights = np.array([1 / sizes[skill] for skill in finished.skills])
 
     def interval(self, values: np.ndarray, weights: np.ndarray | None = None) -> SeedInterval | None:
-        num = len(values)
-        if num not in self._resamples:
-            seed = address(self.config.run.seed, "hierarchical bootstrap", num)
-            self._resamples[num] = Resamples.draw(seed, num, values.shape[1], NUM_RESAMPLES)
-        return hierarchical_mean(values, self._resamples[num], weights, self.level)
+        return self._bootstrap.intervals(values[None], weights)[0]
 
     def arm(self, data: ArmData) -> dict[str, Any]:
         """Return one arm's row."""
@@ -181,7 +177,10 @@ def _mean_facts(facts: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _plain(interval: SeedInterval | None) -> dict[str, Any] | None:
-    return None if interval is None else asdict(interval)
+    if interval is None:
+        return None
+    found, spread = interval.interval, interval.spread
+    return {"value": found.value, "low": found.low, "high": found.high, "by_seed": list(spread.per_seed)}
 
 
 def _role(config: CompareConfig, scorer: str) -> str:
