@@ -110,10 +110,10 @@ def list_(kind: Annotated[str, typer.Argument(help="scorers, recipes, selectors,
 
 @app.command()
 def show(
-    kind: Annotated[str, typer.Argument(help="scorer, recipe, selector, loss, ... or `beta`")],
+    kind: Annotated[str, typer.Argument(help="a method (capo, smpo, ...), `beta`, or scorer, selector, loss, ...")],
     name: Annotated[str, typer.Argument(help="its name")] = "",
 ) -> None:
-    """Print the card of a scorer, a recipe, or the documentation of a plug-in."""
+    """Print a method's choices, equation and beta, the card of a scorer, or the documentation of a plug-in."""
     show_plugin(kind, name)
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from accord import registry
+from accord.cli.method import show_method
 from accord.cli.terminal import console
 from accord.engine.scoring import scorer_card
 from accord.errors import RegistryError, did_you_mean
@@ -39,10 +40,13 @@ def show_plugin(kind: str, name: str) -> None:
     if kind == "beta":
         console.print(files("accord.recipes").joinpath("beta.txt").read_text(encoding="utf-8"), markup=False)
         return
+    if not name and kind in _names(RECIPES):
+        show_method(kind)
+        return
     many = {registry.singular(each): each for each in registry.TABLES} | {"recipe": RECIPES}
     many |= {plural: plural for plural in [*registry.TABLES, RECIPES]}
     if kind not in many:
-        raise RegistryError(f"cannot show a '{kind}'{did_you_mean(kind, [*many, 'beta'])}")
+        raise RegistryError(f"cannot show a '{kind}'{did_you_mean(kind, [*many, 'beta', *_names(RECIPES)])}")
     if many[kind] == RECIPES:
         _show_recipe(name)
     elif many[kind] == "scorers":

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from accord.cli.app import app, main
+from accord.recipes.initial import recipes
 from accord.version import __version__
 
 runner = CliRunner()
@@ -95,6 +96,18 @@ def test_list_and_show(arguments, shown):
     found = runner.invoke(app, list(arguments))
     assert found.exit_code == 0, found.output
     assert shown in found.output
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_show_method_prints_choices_equation_and_beta(recipe):
+    found = runner.invoke(app, ["show", recipe])
+    assert found.exit_code == 0, found.output
+    for word in ("pairs", "target", "loss", "noise", "reference", "minimised", "margin =", "beta", "What differs"):
+        assert word in found.output
+
+
+def test_show_of_an_unknown_method_names_the_nearest(monkeypatch, capsys):
+    assert "did you mean 'capo'" in fails(monkeypatch, capsys, "show", "capp")
 
 
 def test_a_locked_folder_is_one_clear_line(tmp_path, monkeypatch, capsys):
