@@ -79,7 +79,8 @@ def plan(config: Config) -> list[Step]:
         *([_step(config, "invert", invert.settings(config), invert.INPUTS, "select/, encode/",
                  f"{t.steps} x {t.batch_size} visits, {config.method.noise.name} of both images")]
           if invert.is_needed(config) else []),
-        _step(config, "train", train.settings(config), train.inputs(config), "select/, encode/",
+        _step(config, "train", train.settings(config), train.inputs(config),
+              ", ".join(f"{stage}/" for stage in train.inputs(config)),
               f"{t.steps} steps x {t.batch_size} pairs, {config.adapter.mode}, {config.method.loss.name} loss"),
         _step(config, "evaluate/base", evaluate.image_settings(config), (), config.prompts.evaluate,
               f"{num_evaluate} prompts x {e.images_per_prompt} = {test} images"),

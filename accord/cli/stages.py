@@ -23,8 +23,12 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
     config = load_config(run_file, overrides)
     _quiet_libraries()
     with progress_bars() as bar_of:
+        outcomes = {}
         for name, outcome in run_stages(config, names or tuple(STAGES), redo, bar_of):
+            outcomes[name] = outcome
             console.print(_line(name, outcome))
+    if not outcomes:
+        console.print(f"nothing to do: this method has no work for `accord {' '.join(names or ())}`")
     if names is None or "evaluate" in names:
         _print_results(Path(config.folder))
     if names is None or "report" in names:

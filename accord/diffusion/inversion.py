@@ -8,6 +8,11 @@ One conditional pass without guidance per prediction. For a rectified flow a ste
 and averaging the two velocities is Heun's method. Sources: ReNoise (arXiv 2403.14602), SmPO (arXiv 2506.02698).
 
 Every row has its own t and its own path; rows never mix.
+
+A path begins at timestep 0, with the image itself for its latent: for a diffusion schedule that is the first level
+that was trained, of sigma 0.03 for Stable Diffusion; for a flow it is the image's own end, sigma 0. A path has no
+randomness, so near the image it has found almost no noise yet: the implied noise is far smaller than 1 there, and grows
+to the size of Gaussian noise on the way. That is in the idea, not in the steps; more steps do not change it.
 """
 
 from __future__ import annotations
@@ -74,7 +79,8 @@ def invert_as_smpo_code(
     1 - r, 1, 1 + r, ..., so the first point is negative, which is told to the denoiser as it is and has the signal of
     timestep 0. Each grid point below t makes a step of r; the second prediction is at the new point but at the OLD
     timestep. The result lies on the grid, up to r away from t, and is taken for level t all the same.
-    num_steps: 10 for SDXL and 5 for SD1.5 in their code. Raises TrainingError for a schedule without 1000 timesteps.
+    num_steps: 10 for SDXL and 5 for SD1.5 in their code. The loop ends early where no row goes on. Raises TrainingError
+    for a schedule without 1000 timesteps, and for a grid that does not fit into them.
     """
     import torch
 
@@ -86,25 +92,28 @@ def invert_as_smpo_code(
     latents = clean
     for point in smpo_grid(num_steps):
         here = torch.full_like(timesteps, point)
+        is_below = here < timesteps
+        if not is_below.any():
+            break
         before, after = (
-            (schedule.alpha(level), schedule.sigma(level))
-            for level in (here.clamp_min(0), (here + 1000 // num_steps).clamp_max(999))
+            (schedule.alpha(level), schedule.sigma(level)) for level in (here.clamp_min(0), here + 1000 // num_steps)
         )
         first = to_noise(prediction, predict(latents, here), latents, *before)
         moved = _ddim(latents, first, before, after)
         again = to_noise(prediction, predict(moved, here), moved, *before)
         moved = _ddim(latents, (first + again) / 2, before, after)
-        is_below = per_row(here < timesteps, latents)
-        latents = torch.where(is_below, moved, latents)
+        latents = torch.where(per_row(is_below, latents), moved, latents)
     return latents
 
 
 def smpo_grid(num_steps: int) -> list[int]:
-    """Return the grid of `invert_as_smpo_code`.
+    """Return the grid of `invert_as_smpo_code`. Raises TrainingError unless num_steps is 2 to 500.
 
     >>> smpo_grid(5)
     [-199, 1, 201, 401, 601]
     """
+    if not 2 <= num_steps <= 500:
+        raise TrainingError(f'the grid of mode = "code" has 2 to 500 points (10 or 5 in SmPO\'s code), not {num_steps}')
     stride = 1000 // num_steps
     return [1 + (k - 1) * stride for k in range(num_steps)]
 

@@ -17,18 +17,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+STEPS = {"idea": 9, "code": 10}
+
+
 def renoise(
-    request: NoiseRequest, *, mode: Literal["idea", "code"] = "idea", num_steps: int = 9, model: Model = "initial"
+    request: NoiseRequest,
+    *,
+    mode: Literal["idea", "code"] = "idea",
+    num_steps: int | None = None,
+    model: Model = "initial",
 ) -> tuple[Tensor, Tensor]:
     """Return the noise of chosen and of rejected, each (B, C, H, W) float32.
 
-    num_steps: from the image to level t, with two predictions each; in mode "code" the points of the grid, 10 for SDXL
-    and 5 for SD1.5. model: whose path; "initial" is computed once before training, "policy" is the authors' choice and
-    costs its predictions at every step.
+    num_steps: from the image to level t, with two predictions each, 9 if absent as in the paper; in mode "code" the
+    points of the grid, 10 if absent, which the authors' code has for SDXL, and 5 for SD1.5. model: whose path;
+    "initial" is computed once before training, "policy" is the authors' choice and costs its predictions at every step.
     """
+    steps = STEPS[mode] if num_steps is None else num_steps
     if mode == "code":
-        return noise_by_inversion(request, model, partial(invert_as_smpo_code, num_steps=num_steps))
-    return noise_by_inversion(request, model, partial(invert, num_steps=num_steps, correction="target"))
+        return noise_by_inversion(request, model, partial(invert_as_smpo_code, num_steps=steps))
+    return noise_by_inversion(request, model, partial(invert, num_steps=steps, correction="target"))
 
 
 renoise.inverts = True  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ first step. Training then costs two calls of the denoiser per step, whatever the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from accord.types import Progress, no_progress
 if TYPE_CHECKING:
     from accord.models.interface import DiffusionModel, Part
     from accord.train.cache import CacheWriter
-    from accord.train.data import PairData, Visits
+    from accord.train.data import PairData, Visit
     from accord.train.method import Method
 
 NAME = "invert"
@@ -55,35 +56,34 @@ def invert(config: Config, redo: bool = False, progress: Progress = no_progress)
     from accord.train.cache import CacheWriter, LatentCache, TensorCache
     from accord.train.data import PairData, PairTable, Visits
     from accord.train.method import load_method
+    from accord.train.noise_cache import rows_per_shard
 
     device = training_device(config.model.device)
     table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
-    data = PairData(
-        table, LatentCache(TensorCache(run / "encode" / "latents")), TensorCache(run / "encode" / "prompts")
-    )
+    latents = LatentCache(TensorCache(run / "encode" / "latents"))
+    data = PairData(table, latents, TensorCache(run / "encode" / "prompts"))
     visits, total = Visits(table, config.training_seed), config.train.steps * config.train.batch_size
+    # fixed blocks of visits: a row is computed beside the same neighbours however often the run is resumed, and beside
+    # those of training; a block is what training holds in memory at once
+    size = config.train.batch_size // config.train.gradient_accumulation
     with timed(stage.folder, device):
         parts: tuple[Part, ...] = ("denoiser",)
         model, method = open_run_model(config, parts), load_method(config.method)
-        # as in training, because torch picks a kernel of other rounding for weights that need no gradient
-        model.denoiser.requires_grad_(config.adapter.mode == "full")
-        with CacheWriter(stage.folder / "noise") as writer:
-            # fixed blocks of visits: a row is computed beside the same neighbours however often the run is resumed
-            for start in range(0, total, config.train.batch_size):
-                _invert_block(model, method, data, visits, start, config, writer)
-                progress(min(start + config.train.batch_size, total), total, "visits")
+        # as under an adapter, because torch picks a kernel of other rounding for weights that need no gradient
+        model.denoiser.requires_grad_(False)
+        shard = rows_per_shard(latents.get(table.chosen_ids[:1])[0].numel())
+        with CacheWriter(stage.folder / "noise", shard) as writer:
+            for start in range(0, total, size):
+                visited = visits.between(start, start + size)
+                _invert_block(model, method, data, visited, config.training_seed, writer)
+                progress(start + size, total, "visits")
     return Outcome(stage.finish({"visits": total, "images": len(writer.written)}), stage.folder, was_reused=False)
 
 
 def _invert_block(
-    model: DiffusionModel,
-    method: Method,
-    data: PairData,
-    visits: Visits,
-    start: int,
-    config: Config,
-    writer: CacheWriter,
+    model: DiffusionModel, method: Method, data: PairData, visited: Sequence[Visit], seed: int, writer: CacheWriter
 ) -> None:
+    """Write the noise of these visits, except where it is there already."""
     from contextlib import nullcontext
 
     import torch
@@ -93,16 +93,14 @@ def _invert_block(
     from accord.train.noise_cache import NOISE, row_id
     from accord.train.visit_noise import noise_request, predictor
 
-    visited = visits.between(start, start + config.train.batch_size)
-    batch = make_batch(data, visited, next(model.denoiser.parameters()).device)
-    images = batch.chosen_ids + batch.rejected_ids
-    ids = [row_id(*row) for row in zip(batch.prompt_ids * 2, batch.visits * 2, images, strict=True)]
+    sides = data.table.chosen_ids, data.table.rejected_ids
+    ids = [row_id(visit.prompt_id, visit.number, images[visit.row]) for images in sides for visit in visited]
     missing = [row for row, identity in enumerate(ids) if identity not in writer.written]
     if not missing:
         return
+    batch = make_batch(data, visited, next(model.denoiser.parameters()).device)
     draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
     timesteps = model.schedule.timestep(method.timesteps(draws))
     initial = predictor(model, lambda: nullcontext(model.denoiser), twice(batch.conditioning))
-    request = noise_request(model, data, config.training_seed, batch, timesteps, initial, None)
-    noise = torch.cat(method.noise(request)).float().cpu()
+    noise = torch.cat(method.noise(noise_request(model, data, seed, batch, timesteps, initial, None))).cpu()
     writer.add([ids[row] for row in missing], {NOISE: noise[missing]})

@@ -59,6 +59,20 @@ def test_the_toy_table_of_nine_steps(prediction, correction, s, expected):
     assert found == pytest.approx(expected, abs=6e-4)
 
 
+def test_steps_of_a_diffusion_schedule_end_on_the_level_and_are_told_whole_timesteps():
+    told = []
+
+    def predict(latents, timesteps):
+        told.append(timesteps.tolist())
+        return torch.zeros_like(latents)
+
+    ones, timesteps = torch.ones(2, 1, 1, 1), torch.tensor([500.0, 7.0])
+    latents = invert(predict, ones, timesteps, STABLE_DIFFUSION, "epsilon", num_steps=3, correction="target")
+    assert told == [[0, 0], [167, 2], [167, 2], [333, 5], [333, 5], [500, 7]]
+    alpha = STABLE_DIFFUSION.alpha(timesteps) / STABLE_DIFFUSION.alpha(torch.zeros(2))
+    torch.testing.assert_close(latents.flatten(), alpha)
+
+
 @pytest.mark.parametrize(("correction", "order"), [(None, 1), ("target", 2)])
 def test_a_flow_converges_to_the_exact_path_with_the_order_of_its_rule(correction, order):
     errors = []
@@ -116,9 +130,18 @@ def test_the_grids_are_those_of_the_pinned_library():
 
 @pytest.mark.parametrize(("num_steps", "mean"), [(10, 6.382), (5, 3.792)])
 def test_the_loop_runs_as_often_as_in_the_authors_code(num_steps, mean):
-    """A grid point counts for a row where it is below that row's t."""
-    moves = [sum(point < t for point in smpo_grid(num_steps)) for t in range(1000)]
-    assert np.mean(moves) == pytest.approx(mean, abs=5e-3)
+    """One row at a time, as in their code: two predictions per iteration, none after a row's last."""
+    calls = []
+
+    def nothing(latents, timesteps):
+        calls.append(len(latents))
+        return torch.zeros_like(latents)
+
+    for t in range(1000):
+        invert_as_smpo_code(
+            nothing, torch.ones(1, 1, 1, 1), torch.tensor([float(t)]), STABLE_DIFFUSION, "epsilon", num_steps=num_steps
+        )
+    assert len(calls) / 2000 == mean
 
 
 @pytest.mark.parametrize(("num_steps", "mean", "low", "high"), [(10, 39.7, -98, 99), (5, 59.9, -198, 199)])
@@ -129,10 +152,10 @@ def test_the_level_reached_is_that_of_the_grid(num_steps, mean, low, high):
     nothing = lambda latents, timesteps: torch.zeros_like(latents)  # noqa: E731
     latents = invert_as_smpo_code(nothing, clean, timesteps, STABLE_DIFFUSION, "epsilon", num_steps=num_steps)
     alphas = STABLE_DIFFUSION.alpha(timesteps).double()
-    level = (latents.flatten()[:, None] - (alphas / alphas[0])[None]).abs().argmin(1)
-    late = (level - timesteps)[1:]  # at t = 0 the loop makes its one step from the negative point
-    assert late.mean().item() == pytest.approx(mean, abs=0.3)
+    late = (latents.flatten()[:, None] - (alphas / alphas[0])[None]).abs().argmin(1) - timesteps
+    assert late.mean().item() == pytest.approx(mean, abs=1e-5)
     assert (late.min().item(), late.max().item()) == (low, high)
+    assert (late == 0).sum().item() == num_steps  # 1 % of the timesteps, or half of that
 
 
 def test_the_loop_equals_a_literal_transcription():
@@ -174,6 +197,25 @@ def test_flows_and_other_schedules_have_no_such_loop():
         invert_as_smpo_code(
             lambda x, t: x, torch.ones(1, 1, 1, 1), torch.tensor([500.0]), RectifiedFlow(), "flow", num_steps=5
         )
+
+
+@pytest.mark.parametrize("num_steps", [-1, 0, 1, 501])
+def test_a_grid_fits_into_the_timesteps(num_steps):
+    with pytest.raises(TrainingError, match=f"2 to 500 points.*not {num_steps}"):
+        smpo_grid(num_steps)
+
+
+@pytest.mark.parametrize("num_steps", [2, 3, 9, 20, 499, 500])
+def test_no_step_of_a_grid_leaves_the_schedule(num_steps):
+    latents = invert_as_smpo_code(
+        gaussian_denoiser(STABLE_DIFFUSION, "epsilon", 0.7),
+        torch.ones(1, 1, 1, 1, dtype=torch.float64),
+        torch.tensor([999.0]),
+        STABLE_DIFFUSION,
+        "epsilon",
+        num_steps=num_steps,
+    )
+    assert latents.isfinite().all()
 
 
 def test_an_inversion_has_steps():

@@ -1,32 +1,35 @@
 """Noise by inversion in the loop: cached, live, and what it costs."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
+from accord.config import MethodConfig
 from accord.errors import TrainingError
-from accord.losses.logistic import logistic
 from accord.noise.ddim_inversion import ddim_inversion
-from accord.noise.gaussian_shared import gaussian_shared
 from accord.noise.prior import prior
 from accord.noise.renoise import renoise
+from accord.recipes.choices import recipe_method
+from accord.targets.smoothed import PUBLISHED, smoothed
 from accord.train.cache import CacheWriter, TensorCache
 from accord.train.data import Visits, make_batch
 from accord.train.denoising import twice
+from accord.train.method import load_method
 from accord.train.noise_cache import NOISE, NoiseCache, row_id
 from accord.train.visit_noise import noise_request, predictor
+from accord.types import PairScores
 
 
 def cached(run, folder, rule):
     """Return the run's data with the noise of all its visits computed beforehand, as the invert stage does."""
-    from contextlib import nullcontext
-
     run.model.denoiser.requires_grad_(False)  # as under a LoRA adapter: kernels round otherwise
-    visits, size = Visits(run.data.table, run.settings.seed), run.settings.batch_size
+    visits, size = Visits(run.data.table, run.settings.seed), run.settings.micro_batch_size(1)
     with CacheWriter(folder) as writer:
-        for start in range(0, run.settings.steps * size, size):
+        for start in range(0, run.settings.steps * run.settings.batch_size, size):
             visited = visits.between(start, start + size)
             batch = make_batch(run.data, visited, torch.device("cpu"))
             draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
@@ -91,22 +94,34 @@ def test_prior_noise_comes_from_the_images_own_store(make_run, method):
     assert len(asked) == 4  # chosen and rejected of two steps
 
 
-def test_smpo_with_target_1_and_gaussian_noise_is_diffusion_dpo(make_run, method):
-    """The smoothed target scales the margin inside the logistic loss, so at 1 nothing is left of it."""
-    import numpy as np
+def recipe(name, **changes):
+    """Return the choices of a recipe, some replaced."""
+    return load_method(MethodConfig.model_validate(recipe_method(name, "sd15") | changes))
 
-    from accord.targets.smoothed import smoothed
-    from accord.types import PairScores
 
-    low, high = 11.543526500463486, 28.201571106910706
-    gap = 2 * np.arctanh(0.1) * (high - low)  # where 10 tanh(delta / 2) is 1
-    both = PairScores(("pickscore",), *(np.array([[x]]) for x in (20 + gap, 20, 0, 0)))
-    target = smoothed(both)
-    assert target == pytest.approx(1.0, abs=1e-12)
-    method = replace(method, loss=logistic, noise=gaussian_shared)
-    logs = []
-    for value in (1.0, float(target[0].round(12))):
-        run = make_run(steps=4, beta=200.0, method=method)
-        run.data = replace(run.data, table=replace(run.data.table, targets=np.full(30, value)))
-        logs.append([log.loss for log in run.logs()])
-    assert logs[0] == logs[1]
+def test_smpo_with_target_1_and_gaussian_noise_is_diffusion_dpo_bit_for_bit(make_run):
+    """At 3.34 points of PickScore, where gamma (2 p - 1) is 1, the smoothed target leaves Diffusion-DPO."""
+    low, high = PUBLISHED["pickscore"]
+    gap = 2 * np.arctanh(0.1) * (high - low)
+    targets = smoothed(PairScores(("pickscore",), *(np.full((30, 1), x) for x in (20 + gap, 20.0, 0.0, 0.0))))
+    assert gap == pytest.approx(3.34, abs=5e-3)
+    logs = {}
+    for name, values, changes in (
+        ("diffusion_dpo", np.ones(30), {}),
+        ("smpo", targets, {"noise": "gaussian_shared"}),
+        ("smpo twice as sure", 2 * targets, {"noise": "gaussian_shared"}),
+    ):
+        run = make_run(steps=4, beta=200.0, method=recipe(name.split(" ")[0], **changes))
+        run.data = replace(run.data, table=replace(run.data.table, targets=values))
+        logs[name] = [(log.loss, log.gradient_norm, log.metrics) for log in run.logs()]
+    assert logs["smpo"] == logs["diffusion_dpo"]
+    assert logs["smpo twice as sure"] != logs["diffusion_dpo"]
+
+
+def test_blocks_of_inversion_are_the_micro_batches_of_training(make_run, method, tmp_path):
+    method = replace(method, noise=partial(renoise, num_steps=2))
+    live = make_run(steps=3, batch_size=8, gradient_accumulation=4, method=method)
+    expected = [log.loss for log in live.logs()]
+    run = make_run(steps=3, batch_size=8, gradient_accumulation=4, method=method)
+    run.data = cached(run, tmp_path, method.noise)
+    assert [log.loss for log in run.logs()] == expected
