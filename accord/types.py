@@ -194,6 +194,7 @@ class StepLog:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    by_noise: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # per fifth of the schedule: count and sums
 
 
 Progress = Callable[[int, int, str], None]

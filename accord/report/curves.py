@@ -62,6 +62,25 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
             (("error_chosen_rise", "chosen", CHOSEN), ("error_rejected_rise", "rejected", REJECTED)),
             0.0,
         ),
+        Panel(
+            "pull",
+            "Pull of the loss",
+            "How hard it pulls at the prediction of each image, without beta. Mostly rejected: it pushes away.",
+            (("gradient_chosen", "chosen", CHOSEN), ("gradient_rejected", "rejected", REJECTED)),
+        ),
+        Panel(
+            "saturation",
+            "Saturation",
+            "How much of a logistic loss's first push is gone: 1 where pairs are wholly satisfied.",
+            (("saturation", "saturation", CHOSEN),),
+            0.0,
+        ),
+        Panel(
+            "distance",
+            "Distance from the initial model",
+            "Relative change of the trained weights; with a reference that moves the margin does not show it.",
+            (("distance", "distance", CHOSEN),),
+        ),
         Panel("gradient", "Gradient norm", "Before clipping.", (("gradient_norm", "gradient norm", CHOSEN),)),
         Panel("rate", "Learning rate", "The schedule.", (("learning_rate", "learning rate", CHOSEN),)),
     )

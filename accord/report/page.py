@@ -11,11 +11,13 @@ import jinja2
 
 from accord.files import write_bytes
 from accord.report import axis, colours, words
+from accord.report.collapse import collapse
 from accord.report.curves import curve_figure, panels
+from accord.report.health import health, noise_parts
 from accord.report.load import load_report
-from accord.report.records import ReportData
+from accord.report.records import Evaluation, ReportData
 from accord.report.scatter import scatter_figure
-from accord.report.verdict import ROLES, outcome, scorer_outcome, skill_outcome, verdict
+from accord.report.verdict import ROLES, Verdict, outcome, scorer_outcome, skill_outcome, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -58,7 +60,9 @@ def render(data: ReportData) -> str:
         .get_template("page.html")
         .render(
             data=data,
-            verdict=verdict(evaluation) if evaluation else None,
+            verdict=_verdict(evaluation) if evaluation else None,
+            health=health(training, loss) if training else (),
+            noise_parts=noise_parts(training) if training else (),
             win_axis=axis.win_rate_axis(s.win_rate for s in evaluation.scorers) if evaluation else None,
             skill_axis=axis.share_axis(e for s in evaluation.skills for e in (s.base, s.tuned)) if evaluation else None,
             curves=[(panel, curve_figure(panel, training)) for panel in found] if training else [],
@@ -66,6 +70,12 @@ def render(data: ReportData) -> str:
             css=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         )
     )
+
+
+def _verdict(evaluation: Evaluation) -> Verdict:
+    """Return the verdict of the numbers, and what has become of the look of the pictures."""
+    found = verdict(evaluation)
+    return Verdict(found.headline, (*collapse(evaluation), *found.findings))
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 from accord.errors import ArtifactError
 from accord.files import read_json
 from accord.manifest import load_manifest
-from accord.report.records import Correlation, Estimate, Evaluation, ScorerResult, SkillResult
+from accord.report.records import Correlation, Estimate, Evaluation, ImageResult, ScorerResult, SkillResult
 
 FOLDER = "evaluate/metrics"
 ROLES = ("trained", "held_out", "checker")
@@ -36,6 +36,7 @@ def parse_evaluation(metrics: Mapping[str, Any], origin: str = "metrics.json") -
             tuple(_scorer(found) for found in metrics["scorers"]),
             tuple(_skill(name, found) for name, found in _overall_last(metrics.get("skills") or {})),
             correlation(metrics["correlation"]) if metrics.get("correlation") else None,
+            tuple(_image(name, found) for name, found in (metrics.get("images") or {}).items()),
         )
     except KeyError as error:
         raise ArtifactError(f"{origin} has no {error}; run `accord evaluate` again") from error
@@ -77,6 +78,10 @@ def _scorer(found: Mapping[str, Any]) -> ScorerResult:
         int(found["num_prompts"]),
         int(found["num_unscored"]),
     )
+
+
+def _image(name: str, found: Mapping[str, Any]) -> ImageResult:
+    return ImageResult(name, *(_estimate(found[key]) for key in ("base", "tuned", "difference")))
 
 
 def _overall_last(skills: Mapping[str, Any]) -> list[tuple[str, Any]]:

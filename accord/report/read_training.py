@@ -32,9 +32,18 @@ def read_training(run: Path) -> Training | None:
             manifest.counts.get("pairs_seen"),
             manifest.facts.get("parameters_trained"),
             manifest.facts.get("parameters_total"),
+            _by_noise(lines),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{run / 'train' / LOG} is odd ({error!r}); run `accord train --redo`") from error
+
+
+def _by_noise(lines: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Return count and sums per part of the schedule over the second half of the run, when something was learned."""
+    late = [line["by_noise"] for line in lines[len(lines) // 2 :] if line.get("by_noise")]
+    if not late:
+        return {}
+    return {name: np.sum([[number(value) for value in row[name]] for row in late], axis=0) for name in late[0]}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

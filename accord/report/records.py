@@ -6,7 +6,7 @@ A number that does not exist is NaN, a part whose stage has not finished is None
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +50,16 @@ class SkillResult:
 
 
 @dataclass(frozen=True)
+class ImageResult:
+    """A statistic of the pixels of base and tuned images."""
+
+    name: str
+    base: Estimate
+    tuned: Estimate
+    difference: Estimate  # tuned minus base, paired by prompt
+
+
+@dataclass(frozen=True)
 class Correlation:
     """How far scorers agree about images of the same prompt."""
 
@@ -67,6 +77,7 @@ class Evaluation:
     scorers: tuple[ScorerResult, ...]
     skills: tuple[SkillResult, ...]
     correlation: Correlation | None
+    images: tuple[ImageResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,7 @@ class Training:
     num_pairs_seen: int | None
     num_parameters_trained: int | None
     num_parameters_total: int | None
+    by_noise: Mapping[str, np.ndarray] = field(default_factory=dict)  # count and sums over the run, each (bins,)
 
 
 @dataclass(frozen=True)

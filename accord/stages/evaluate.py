@@ -7,6 +7,7 @@ depend on no training, so they are drawn once however often the model is tuned.
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from accord.engine.generating import generate_images, generation_settings, make_
 from accord.engine.prompts import load_prompts
 from accord.engine.scoring import ScoreShard, score_counts, score_images, scorer_facts
 from accord.files import write_json, write_table
-from accord.images import part_paths
+from accord.images import decode_image, iterate_images, part_paths
 from accord.outcome import Outcome, reused, timed
 from accord.stats.comparison import Comparison, compare
+from accord.stats.image_statistics import DIVERSITY, STATISTICS, diversity, image_statistics
 from accord.tables import read_prompts, read_scores, write_prompts
 from accord.types import Progress, Prompt, no_progress
 
@@ -133,6 +135,7 @@ def _measure(config: Config, redo: bool) -> Outcome:
             tie_epsilon=config.evaluate.tie_epsilon,
             confidence=config.evaluate.confidence,
             num_resamples=config.evaluate.num_resamples,
+            images={model: _image_statistics(run / NAME / model, prompts) for model in MODELS},
         )
         _write_scores(stage.folder / "scores.parquet", tables)
         write_json(stage.folder / "metrics.json", comparison.as_json())
@@ -150,6 +153,28 @@ def _scores_by_prompt(
             groups[table[image][0]].append(table[image][1])
         found[name] = np.array([groups[prompt.id] for prompt in prompts], dtype=np.float64)
     return found
+
+
+def _image_statistics(images: Path, prompts: list[Prompt]) -> dict[str, np.ndarray]:
+    """Return statistic -> (P,) mean over a prompt's images, NaN where none can be read."""
+    rows: dict[str, dict[str, float]] = {}
+    for prompt, group in groupby(iterate_images(images), key=lambda row: row.prompt_id):
+        pixels = [image for row in group if (image := _decoded(row.content)) is not None]
+        found = [image_statistics(image) for image in pixels]
+        rows[prompt] = {name: float(np.mean([f[name] for f in found])) for name in STATISTICS if found}
+        rows[prompt][DIVERSITY] = diversity(pixels)
+    nan = float("nan")
+    return {
+        name: np.array([rows.get(prompt.id, {}).get(name, nan) for prompt in prompts])
+        for name in (*STATISTICS, DIVERSITY)
+    }
+
+
+def _decoded(content: bytes) -> np.ndarray | None:
+    try:
+        return decode_image(content)
+    except ValueError:
+        return None  # a damaged image has no score either, and is counted there
 
 
 def _write_scores(path: Path, tables: dict[str, dict[str, dict[str, tuple[str, float, str]]]]) -> None:

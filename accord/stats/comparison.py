@@ -43,6 +43,15 @@ class SkillComparison:
 
 
 @dataclass(frozen=True)
+class ImageComparison:
+    """A statistic of the pixels."""
+
+    base: Interval | None
+    tuned: Interval | None
+    difference: Interval | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that evaluation found."""
 
@@ -52,6 +61,7 @@ class Comparison:
     scorers: tuple[ScorerComparison, ...]
     skills: dict[str, SkillComparison]  # empty without a checker; "overall" weighs skills equally
     correlation: dict[str, Any]  # of the scorers within prompts, on the images of both models
+    images: dict[str, ImageComparison]  # what the pictures look like, whatever they show
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; what does not exist is None."""
@@ -89,11 +99,13 @@ def compare(
     tie_epsilon: float = 0.0,
     confidence: float = 0.95,
     num_resamples: int = 10_000,
+    images: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Comparison:
     """Return the comparison of `scores["tuned"]` with `scores["base"]`, each scorer -> (P, S), NaN where unscored.
 
     roles: scorer -> trained, held_out or checker. skills: the skill of each prompt (P,), "" for none.
-    Images s of both models come from the same seed. All intervals follow from `seed`.
+    Images s of both models come from the same seed. images: model -> statistic of the pixels -> (P,) means over a
+    prompt's images, NaN where there is none. All intervals follow from `seed`.
     Raises EvaluationError if the models were not scored on the same prompts and seeds.
     """
     bootstrap = _Bootstrap(seed, num_resamples, confidence)
@@ -115,6 +127,7 @@ def compare(
             "scorers": list(roles),
             "matrix": [[None if math.isnan(r) else float(r) for r in row] for row in within_prompt_correlation(both)],
         },
+        images=_of_images(images["base"], images["tuned"], bootstrap) if images else {},
     )
 
 
@@ -167,6 +180,19 @@ def _skill(
         difference=bootstrap.mean(tuned - base, f"skill {skill} difference", weights),
         num_prompts=int((~np.isnan(tuned - base)).sum()),
     )
+
+
+def _of_images(
+    base: Mapping[str, np.ndarray], tuned: Mapping[str, np.ndarray], bootstrap: _Bootstrap
+) -> dict[str, ImageComparison]:
+    return {
+        name: ImageComparison(
+            bootstrap.mean(base[name], f"image {name} base"),
+            bootstrap.mean(tuned[name], f"image {name} tuned"),
+            bootstrap.difference(tuned[name], base[name], f"image {name} difference"),
+        )
+        for name in base
+    }
 
 
 def _prompt_means(scores: np.ndarray, is_used: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from accord.diffusion.predictions import Prediction, error_factor, training_targ
 from accord.models.interface import DiffusionModel
 from accord.train.data import PairData, Visits, make_batch
 from accord.train.denoising import DenoisingTask, pair_errors, twice
+from accord.train.health import gradient_sizes
 from accord.train.method import Method
 from accord.train.schedule import learning_rate
 from accord.train.settings import TrainSettings
@@ -57,7 +58,8 @@ def train(
 
             # one timestep per pair, one noise per image, both by address
             draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
-            timesteps = model.schedule.timestep(method.timesteps(draws))
+            fractions = method.timesteps(draws)
+            timesteps = model.schedule.timestep(fractions)
             noise = torch.cat(visit_noise(model, method, data, state, settings, batch, timesteps)).to(device)
 
             # noisy latents, chosen above rejected: one call of the denoiser serves both
@@ -81,17 +83,17 @@ def train(
                 if state.step == 0:
                     require_zero_margins(errors)
                 output = method.loss(errors, batch.targets, settings.beta)
+                done.append(kept(batch, output, gradient_sizes(errors, output), fractions))
                 accelerator.backward(output.loss / num_parts)
-            done.append(kept(batch, output))
 
         norm = accelerator.clip_grad_norm_(list(state.parameters.values()), settings.max_grad_norm)
-        means = step_means(done, norm, accelerator)
+        means, bins = step_means(done, norm, accelerator)
         require_finite(state.step + 1, means, done)
         rate = learning_rate(state.step, settings)
         state.advance(rate)
         if state.step % DISTANCE_EVERY == 0 or state.step == settings.steps:
             means["distance"] = state.distance.value()
-        yield step_log(state.step, means, rate, time.perf_counter() - started)
+        yield step_log(state.step, means, bins, rate, time.perf_counter() - started)
 
 
 DISTANCE_EVERY = 10

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accord.errors import TrainingError
 from accord.losses.margin import margin
+from accord.train.health import BINNED, NUM_BINS, by_noise
 from accord.types import LossOutput, PairBatch, PairErrors, StepLog
 
 SHOWN = 8  # ids in an error message
@@ -22,15 +23,21 @@ class MicroBatch(NamedTuple):
 
     batch: PairBatch
     output: LossOutput
+    by_noise: Tensor  # (1 + len(BINNED), NUM_BINS) count and sums
 
 
-def kept(batch: PairBatch, output: LossOutput) -> MicroBatch:
-    """Return the micro-batch without its graph."""
-    return MicroBatch(batch, LossOutput(output.loss.detach(), output.per_pair.detach(), output.metrics))
+def kept(batch: PairBatch, output: LossOutput, sizes: Mapping[str, Tensor], fractions: Tensor) -> MicroBatch:
+    """Return the micro-batch without its graph. sizes: of `gradient_sizes`. fractions: (B,) places in the schedule."""
+    metrics = {**output.metrics, **sizes}
+    own = LossOutput(output.loss.detach(), output.per_pair.detach(), metrics)
+    return MicroBatch(batch, own, by_noise(metrics, fractions))
 
 
-def step_means(parts: Sequence[MicroBatch], gradient_norm: Tensor, accelerator: Accelerator) -> dict[str, float]:
-    """Return `loss`, every metric and `gradient_norm` as means over the step's pairs on all processes.
+def step_means(
+    parts: Sequence[MicroBatch], gradient_norm: Tensor, accelerator: Accelerator
+) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
+    """Return `loss`, every metric and `gradient_norm` as means over the step's pairs on all processes, and the sums
+    for each part of the schedule.
 
     All micro-batches are of one size, so the mean of their means is the mean over pairs. The numbers leave the device
     together: it is waited for once per step.
@@ -40,14 +47,24 @@ def step_means(parts: Sequence[MicroBatch], gradient_norm: Tensor, accelerator: 
         torch.stack([part.output.loss, *(metric.mean() for metric in part.output.metrics.values())]) for part in parts
     ]
     means = accelerator.reduce(torch.stack(rows).mean(0), reduction="mean")
-    values = torch.cat([means, gradient_norm.detach().to(means).reshape(1)]).tolist()
-    return dict(zip([*names, "gradient_norm"], values, strict=True))
+    sums = accelerator.reduce(torch.stack([part.by_noise for part in parts]).sum(0), reduction="sum")
+    values = torch.cat([means, gradient_norm.detach().to(means).reshape(1), sums.to(means).flatten()]).tolist()
+    num = len(names) + 1
+    bins = [tuple(values[num + row * NUM_BINS : num + (row + 1) * NUM_BINS]) for row in range(1 + len(BINNED))]
+    found = dict(zip([*names, "gradient_norm"], values[:num], strict=True))
+    return found, dict(zip(["count", *BINNED], bins, strict=True))
 
 
-def step_log(step: int, means: Mapping[str, float], learning_rate: float, seconds: float) -> StepLog:
-    """Return the log of a step from the means that `step_means` returned."""
+def step_log(
+    step: int,
+    means: Mapping[str, float],
+    bins: Mapping[str, tuple[float, ...]],
+    learning_rate: float,
+    seconds: float,
+) -> StepLog:
+    """Return the log of a step from what `step_means` returned."""
     metrics = {name: value for name, value in means.items() if name not in ("loss", "gradient_norm")}
-    return StepLog(step, means["loss"], metrics, learning_rate, means["gradient_norm"], seconds)
+    return StepLog(step, means["loss"], metrics, learning_rate, means["gradient_norm"], seconds, bins)
 
 
 def require_finite(step: int, means: Mapping[str, float], parts: Sequence[MicroBatch]) -> None:
@@ -57,7 +74,7 @@ def require_finite(step: int, means: Mapping[str, float], parts: Sequence[MicroB
     is_bad = torch.cat([~part.output.per_pair.isfinite() for part in parts]).tolist()
     pairs = [
         f"prompt {prompt}: {chosen} over {rejected} (visit {visit})"
-        for batch, _ in parts
+        for batch in [part.batch for part in parts]
         for prompt, chosen, rejected, visit in zip(
             batch.prompt_ids, batch.chosen_ids, batch.rejected_ids, batch.visits, strict=True
         )

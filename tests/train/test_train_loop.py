@@ -30,7 +30,7 @@ def test_training_fits_targets_and_reports_every_step(make_run, mode):
     assert sum(log.loss for log in late) / 5 < 0.7 * logs[0].loss
     assert sum(log.metrics["accuracy"] for log in late) / 5 > 0.8
     names = {"margin", "accuracy", "reward_chosen", "reward_rejected", "error_chosen_rise", "error_rejected_rise"}
-    names |= {"saturation", "target"}
+    names |= {"saturation", "target", "gradient_chosen", "gradient_rejected"}
     assert logs[0].metrics.keys() == names
     assert logs[-1].metrics.keys() == names | {"distance"}
     assert all(log.seconds > 0 and log.gradient_norm > 0 for log in logs)

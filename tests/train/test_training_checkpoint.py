@@ -194,6 +194,6 @@ def test_the_json_says_what_the_checkpoint_is(make_run, tmp_path):
 
 
 def test_a_log_separates_metrics_from_loss_and_norm():
-    log = step_log(3, {"loss": 0.5, "margin": 0.1, "gradient_norm": 2.0}, 1e-4, 0.25)
+    log = step_log(3, {"loss": 0.5, "margin": 0.1, "gradient_norm": 2.0}, {}, 1e-4, 0.25)
     assert (log.step, log.loss, log.metrics, log.learning_rate) == (3, 0.5, {"margin": 0.1}, 1e-4)
     assert (log.gradient_norm, log.seconds) == (2.0, 0.25)
