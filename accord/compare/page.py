@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 import accord.report
-from accord.compare.figures import curves, forest, trade_off
-from accord.compare.tables import cell
-from accord.report.words import listed
+from accord.compare.figures import curves, forest, trade_offs
+from accord.compare.findings import verdict
+from accord.compare.tables import FACTS, cell, compact, judges, mark, points, rate_of, trains_on
+from accord.report.colours import diverging, scorer_colour
+from accord.report.words import plural
 
 TEMPLATES = Path(__file__).parent / "templates"
+REPORT_CSS = Path(accord.report.__file__).parent / "templates" / "page.css"
 
 
 def render_page(results: Mapping[str, Any]) -> str:
@@ -25,68 +29,86 @@ def render_page(results: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(cell=cell, points=_points, short=_short, shade=_shade)
-    arms, trained = list(results["arms"]), [s["name"] for s in results["scorers"] if s["role"] == "trained"]
-    tables = []
-    for name, table in results["tables"].items():
-        if not table["arms"]:
-            continue
-        with_budgets = [arm for arm in table["arms"] if arm in results["curves"]]
-        tables.append(
-            {
-                **table,
-                "id": name,
-                "forest": forest(results, table["arms"], f"forest-{name}"),
-                "curves": curves(results, with_budgets, f"curves-{name}") if with_budgets else "",
-                "findings": findings(results, table["arms"]),
-            }
-        )
+    environment.filters.update(
+        cell=cell,
+        points=points,
+        compact=_compact,
+        fact=_fact,
+        shade=_shade,
+        plural=plural,
+        colour=scorer_colour,
+        breakable=_breakable,
+    )
+    environment.globals.update(mark=mark, rate_of=rate_of, trains_on=trains_on)
+    checker = [scorer["name"] for scorer in results["scorers"] if scorer["role"] == "checker"]
     return environment.get_template("compare.html").render(
         results=results,
-        tables=tables,
-        arms=arms,
-        trade_off=trade_off(results, arms, "trade-off") if len(trained) > 1 else "",
-        css=(Path(accord.report.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"),
+        verdict=verdict(results),
+        tables=[_table(results, table, n) for n, table in enumerate(results["tables"].values(), 1)],
+        judges=judges(results),
+        roles={scorer["name"]: scorer["role"] for scorer in results["scorers"]},
+        checker=checker[0] if checker else "",
+        facts=FACTS,
+        kinds=_kinds(results),
+        css="".join(path.read_text(encoding="utf-8") for path in (REPORT_CSS, TEMPLATES / "compare.css")),
     )
 
 
-def findings(results: Mapping[str, Any], arms: Sequence[str]) -> list[str]:
-    """Return what the intervals decide about these arms, in sentences.
+def _table(results: Mapping[str, Any], table: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return a table with its figures; ids on the page are numbers, because names may hold anything."""
+    arms = table["arms"]
+    moving = [arm for arm in arms if arm in results["curves"]]
+    return {
+        **table,
+        "id": f"table-{number}",
+        "forest": forest(results, arms, f"forest-{number}") if arms else "",
+        "moving": moving,
+        "curves": curves(results, moving, f"curves-{number}") if moving else [],
+        "trade_offs": trade_offs(results, arms, f"trade-{number}"),
+        "duels": _duels(results, arms),
+    }
 
-    An arm is said to be the highest only where its interval lies wholly above the value of every other arm.
-    """
-    found = []
-    for scorer in [s["name"] for s in results["scorers"] if s["role"] != "checker"]:
-        rates = {arm: results["arms"][arm]["win_rates"][scorer] for arm in arms}
-        known = {arm: rate for arm, rate in rates.items() if rate is not None}
-        if not known:
-            continue
-        best = max(known, key=lambda arm: known[arm]["value"])
-        rivals = [arm for arm in known if arm != best and known[arm]["high"] >= known[best]["low"]]
-        number = cell(known[best])
-        if rivals:
-            some = listed(rivals) if len(rivals) <= 3 else f"{len(rivals)} other arms"
-            found.append(
-                f"{scorer}: {best} has the highest win rate, {number} %, but its interval meets that of {some}."
+
+def _duels(results: Mapping[str, Any], arms: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Return the win rate of each arm (row) against each other, with its interval in words and if it is decided."""
+    place, found = {arm: n for n, arm in enumerate(results["pairwise"]["arms"])}, results["pairwise"]["mean_trained"]
+    rows = []
+    for one in arms:
+        row = []
+        for two in arms:
+            value, low, high = (found[end][place[one]][place[two]] for end in ("value", "low", "high"))
+            row.append(
+                {
+                    "value": value,
+                    "title": "" if value is None else f"{one} against {two}: {100 * low:.1f} to {100 * high:.1f} %",
+                    "is_decided": value is not None and (low > 0.5 or high < 0.5),
+                }
             )
-        else:
-            found.append(f"{scorer}: {best} is highest, {number} %; no other interval reaches it.")
-        worse = [arm for arm, rate in known.items() if rate["high"] < 0.5]
-        if worse:
-            found.append(f"{scorer}: {listed(worse)} {'is' if len(worse) == 1 else 'are'} below the base model.")
-    return found
+        rows.append(row)
+    return rows
 
 
-def _points(interval: Mapping[str, Any] | None) -> str:
-    return "–" if interval is None else f"{100 * interval['value']:+.1f}".replace("-", "−")
+def _kinds(results: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of choices in which the arms' methods differ."""
+    methods = [row["facts"]["method"] for row in results["arms"].values() if row["facts"].get("method")]
+    kinds = dict.fromkeys(kind for method in methods for kind in method)
+    return [kind for kind in kinds if len({method.get(kind) for method in methods}) > 1]
 
 
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+def _fact(row: Mapping[str, Any], name: str) -> str:
+    value = row["facts"].get(name)
+    return f"{value:.0f}" if value is not None and name in ("pairs_seen", "prompts_with_pairs") else _compact(value)
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a line may break after its underscores."""
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
+def _compact(value: float | None) -> str:
+    return compact(value).replace("-", "−")
 
 
 def _shade(value: float | None) -> str:
     """Return a background for a win rate: blue above one half, orange below."""
-    from accord.report.colours import diverging
-
     return diverging(float("nan") if value is None else 3 * (value - 0.5))
