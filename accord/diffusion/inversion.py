@@ -10,9 +10,11 @@ and averaging the two velocities is Heun's method. Sources: ReNoise (arXiv 2403.
 Every row has its own t and its own path; rows never mix.
 
 A path begins at timestep 0, with the image itself for its latent: for a diffusion schedule that is the first level
-that was trained, of sigma 0.03 for Stable Diffusion; for a flow it is the image's own end, sigma 0. A path has no
-randomness, so near the image it has found almost no noise yet: the implied noise is far smaller than 1 there, and grows
-to the size of Gaussian noise on the way. That is in the idea, not in the steps; more steps do not change it.
+that was trained, of sigma 0.03 for Stable Diffusion; for a flow it is the image's own end, sigma 0.
+
+The noise that an inverted latent implies is smaller than Gaussian noise: also on the exact path, which leaves the image
+without any and gathers it on the way, and more so with few steps. Nor is it the noise that an image was drawn from with
+guidance, because it is found without.
 """
 
 from __future__ import annotations

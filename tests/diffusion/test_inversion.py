@@ -83,6 +83,22 @@ def test_a_flow_converges_to_the_exact_path_with_the_order_of_its_rule(correctio
         assert np.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
+def test_the_implied_noise_grows_on_the_way_and_is_smaller_with_few_steps():
+    """For data N(0, 1) on a flow the exact path is sqrt((1 - t)^2 + t^2) times the image."""
+    timesteps = torch.tensor([100.0, 500.0, 900.0])
+    t, ones = timesteps.double() / 1000, torch.ones(3, 1, 1, 1, dtype=torch.float64)
+    sizes = {}
+    for steps in (3, 9, 400):
+        predict = gaussian_denoiser(RectifiedFlow(), "flow", 1.0)
+        latents = invert(predict, ones, timesteps, RectifiedFlow(), "flow", num_steps=steps, correction=None)
+        sizes[steps] = implied_noise(latents, ones, 1 - t, t).flatten()
+    torch.testing.assert_close(sizes[400], (((1 - t) ** 2 + t**2).sqrt() - (1 - t)) / t, rtol=0, atol=0.01)
+    assert (sizes[400].diff() > 0).all()
+    assert sizes[400][0] < 0.1
+    assert (sizes[3] < sizes[9]).all()
+    assert (sizes[9] < sizes[400]).all()
+
+
 def test_noise_of_a_forward_noised_latent_is_that_noise():
     generator = torch.Generator().manual_seed(0)
     clean, noise = (torch.randn(3, 4, 8, 8, generator=generator) for _ in range(2))
