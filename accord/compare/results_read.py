@@ -60,7 +60,7 @@ def read_finished(config: CompareConfig, cells: Sequence[Cell]) -> Finished:
     prompts = read_prompts(cells[0].folder / "evaluate" / "base" / "prompts.parquet")
     ids = tuple(prompt.id for prompt in prompts)
     groups: dict[tuple[str, int], list[Cell]] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: config.seeds.index(cell.seed)):
         groups.setdefault((cell.arm, cell.steps), []).append(cell)
     base: dict[str, np.ndarray] = {}
     arms = {}
