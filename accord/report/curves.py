@@ -15,6 +15,7 @@ from accord.report.svg import inline_svg, plain_axes
 
 MAX_POINTS = 400
 WINDOW_SHARE = 0.05  # of the run, averaged around each step
+SPARSE = 0.5  # a curve with fewer of its steps than this was logged at intervals
 SIZE = (4.3, 2.35)
 
 
@@ -37,6 +38,13 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
     if pulled and "target" in training.curves:
         margin += (("target", "target of the pairs", REJECTED),)
         mean_target = float("nan")
+    saturation = Panel(
+        "saturation",
+        "Saturation",
+        "How much of a logistic loss's first push is gone: 1 where pairs are wholly satisfied.",
+        (("saturation", "saturation", CHOSEN),),
+        0.0,
+    )
     found = (
         Panel("loss", "Loss", "What is minimised.", (("loss", "loss", CHOSEN),)),
         Panel(
@@ -68,13 +76,7 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
             "How hard it pulls at the prediction of each image, without beta. Mostly rejected: it pushes away.",
             (("gradient_chosen", "chosen", CHOSEN), ("gradient_rejected", "rejected", REJECTED)),
         ),
-        Panel(
-            "saturation",
-            "Saturation",
-            "How much of a logistic loss's first push is gone: 1 where pairs are wholly satisfied.",
-            (("saturation", "saturation", CHOSEN),),
-            0.0,
-        ),
+        *(() if pulled else (saturation,)),
         Panel(
             "distance",
             "Distance from the initial model",
@@ -98,6 +100,10 @@ def curve_figure(panel: Panel, training: Training) -> Markup:
         for name, label, colour in panel.curves:
             if _is_known(training, name):
                 steps, values = thinned(training.steps, training.curves[name])
+                if np.isfinite(values).mean() < SPARSE:  # logged now and then: points, nothing to average
+                    known = np.isfinite(values)
+                    axes.plot(steps[known], values[known], "o-", color=colour, markersize=3, linewidth=1.4, label=label)
+                    continue
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
                 axes.plot(steps, smoothed(values), color=colour, linewidth=1.8, label=label)
         axes.set_xlabel("step")
