@@ -11,13 +11,16 @@ targets and comparisons between prompts, never which image is best or which domi
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
 
 from accord.calibrate.scales import auto_scales, check_scores
 
-_NUMBERS_PER_CHUNK = 2**20  # 8 MiB of win probabilities at a time
+_NUMBERS_PER_CHUNK = 2**18  # 2 MiB of scores at a time: what several temporary arrays of it need stays in the cache
+_WIDE = 600.0  # scaled scores further apart than this within a prompt would leave the range of float64 as odds
+_THREADS = 2  # numpy's loops release the interpreter; more bring little, because the work is bound by memory
 
 
 def win_rate(scores: np.ndarray, scales: np.ndarray, *, scale: Literal["card", "auto"] = "card") -> np.ndarray:
@@ -37,10 +40,14 @@ def win_rate(scores: np.ndarray, scales: np.ndarray, *, scale: Literal["card", "
     check_scores(scores, scales)
     scaled = scores * (auto_scales(scores, scales) if scale == "auto" else scales)
     num_prompts, num_images, num_scorers = scores.shape
-    size = max(1, _NUMBERS_PER_CHUNK // max(1, num_images * num_images * num_scorers))
+    size = max(1, _NUMBERS_PER_CHUNK // max(1, num_images * num_scorers))
     rewards = np.empty_like(scores)
-    for start in range(0, num_prompts, size):
+
+    def fill(start: int) -> None:
         rewards[start : start + size] = _of_chunk(scaled[start : start + size])
+
+    with ThreadPoolExecutor(_THREADS) as threads:  # chunks are independent: threads show nowhere in the result
+        list(threads.map(fill, range(0, num_prompts, size)))
     return rewards
 
 
@@ -67,9 +74,32 @@ def _of_chunk(scaled: np.ndarray) -> np.ndarray:
     by_scorer = np.moveaxis(scaled, 2, 1)  # (P, K, N)
     order = np.argsort(by_scorer, axis=-1)  # sums over sorted opponents do not depend on the order of images
     ranked = np.take_along_axis(by_scorer, order, axis=-1)
+    with np.errstate(invalid="ignore"):
+        is_wide = np.nanmax(ranked, axis=-1, initial=-np.inf) - np.nanmin(ranked, axis=-1, initial=np.inf) > _WIDE
+    ratios = _by_ratios(ranked)
+    if is_wide.any():
+        wide = ranked[is_wide]
+        ratios[is_wide] = mean_win_rate(_sigmoid(wide[..., :, None] - wide[..., None, :]))
     rewards = np.empty_like(by_scorer)
-    np.put_along_axis(rewards, order, mean_win_rate(_sigmoid(ranked[..., :, None] - ranked[..., None, :])), axis=-1)
+    np.put_along_axis(rewards, order, ratios, axis=-1)
     return np.moveaxis(rewards, 1, 2)
+
+
+def _by_ratios(ranked: np.ndarray) -> np.ndarray:
+    """Return rewards of scaled scores (..., N) by `sigmoid(a - b) = e^a / (e^a + e^b)`: N exponentials, not N^2.
+
+    One opponent at a time, so that memory stays that of the scores. A tie with oneself is exactly one half.
+    """
+    is_known = ~np.isnan(ranked)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        odds = np.exp(ranked - np.nanmax(ranked, axis=-1, keepdims=True, initial=-np.inf))
+        wins = np.zeros_like(ranked)
+        for other in range(ranked.shape[-1]):
+            opponent = odds[..., other : other + 1]
+            beaten = odds / (odds + opponent)
+            wins += beaten if is_known[..., other].all() else np.where(is_known[..., other : other + 1], beaten, 0.0)
+    num_others = is_known.sum(axis=-1, keepdims=True) - 1
+    return np.divide(wins - 0.5, num_others, out=np.full(wins.shape, np.nan), where=is_known & (num_others > 0))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -16,13 +16,9 @@ def compare(
     file: Annotated[Path, typer.Argument(help="The comparison file (TOML).")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value: --set folder=runs/other.")] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Replace output that was made with other settings.")] = False,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only cells of this arm. Repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only cells of this arm. Repeatable.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be run, and stop.")] = False,
-    results_only: Annotated[
-        bool, typer.Option("--results-only", help="Results of what is finished.")
-    ] = False,
+    results_only: Annotated[bool, typer.Option("--results-only", help="Results of what is finished.")] = False,
 ) -> None:
     """Train several methods on one table of scores, with several seeds, and compare them with intervals."""
     from accord.compare.config import load_comparison
@@ -43,8 +39,11 @@ def compare(
         console.print(f"{len(done.missing)} of {len(done.missing) + len(done.cells)} cells are not finished")
     if done.cells:
         from accord.compare.results import write_results
+        from accord.compare.terminal import closing_table
+        from accord.files import read_json
 
         page = write_results(Path(config.folder), config, done.cells)
+        console.print(closing_table(read_json(page.parent / "results.json")))
         console.print(f"\nresults: [bold]{escape(str(page.resolve()))}[/]")
     if done.failures:
         raise typer.Exit(1)
