@@ -31,6 +31,8 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
         console.print(f"nothing to do: this method has no work for `accord {' '.join(names or ())}`")
     if names is None or "evaluate" in names:
         _print_results(Path(config.folder))
+    if names is None or {"train", "evaluate"} & set(names):
+        _print_notes(Path(config.folder))
     if names is None or "report" in names:
         console.print(f"\nreport: [bold]{escape(str((Path(config.folder) / 'report' / 'index.html').resolve()))}[/]")
 
@@ -67,6 +69,16 @@ def _print_results(folder: Path) -> None:
 
     console.print()
     console.print(closing_table(read_json(folder / "evaluate" / "metrics" / "metrics.json")))
+
+
+def _print_notes(folder: Path) -> None:
+    from accord.report.terminal import closing_notes
+
+    notes = closing_notes(folder)
+    if notes:
+        console.print()
+    for note in notes:
+        console.print(note)
 
 
 def _quiet_libraries() -> None:

@@ -8,6 +8,7 @@ BASE = "#5f6b7a"
 TUNED = "#0072b2"
 CHOSEN = "#0072b2"
 REJECTED = "#d55e00"
+LEVELS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08214f")  # little noise to much, told apart by lightness too
 SCORERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d1f", "#5f6b7a")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from accord.report.colours import CHOSEN, REJECTED
+from accord.report.colours import CHOSEN, LEVELS, REJECTED
+from accord.report.noise_levels import CURVE, labels
 from accord.report.records import Training
 from accord.report.svg import inline_svg, plain_axes
 
@@ -17,6 +18,7 @@ MAX_POINTS = 400
 WINDOW_SHARE = 0.05  # of the run, averaged around each step
 SPARSE = 0.5  # a curve with fewer of its steps than this was logged at intervals
 SIZE = (4.3, 2.35)
+LEGEND_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Panel:
     curves: tuple[tuple[str, str, str], ...]
     line: float = float("nan")  # a level to compare with
     line_label: str = ""
+    is_faint: bool = True  # show the log behind its moving average
 
 
 def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ...]:
@@ -63,6 +66,7 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
             0.5,
             "chance",
         ),
+        _by_noise(training),
         Panel(
             "error",
             "Rise of the denoising error",
@@ -73,7 +77,7 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
         Panel(
             "pull",
             "Pull of the loss",
-            "How hard it pulls at the prediction of each image, without beta. Mostly rejected: it pushes away.",
+            "How hard it pulls at the prediction of each image. Mostly rejected: it pushes away.",
             (("gradient_chosen", "chosen", CHOSEN), ("gradient_rejected", "rejected", REJECTED)),
         ),
         *(() if pulled else (saturation,)),
@@ -87,6 +91,18 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
         Panel("rate", "Learning rate", "The schedule.", (("learning_rate", "learning rate", CHOSEN),)),
     )
     return tuple(panel for panel in found if any(_is_known(training, name) for name, _, _ in panel.curves))
+
+
+def _by_noise(training: Training) -> Panel:
+    curves = sorted(name for name in training.curves if name.startswith(CURVE))
+    return Panel(
+        "accuracy-by-noise",
+        "Accuracy by noise level",
+        "The same for each part of the schedule, from little noise (light) to much, over a fifth of the run.",
+        tuple(zip(curves, labels(max(1, len(curves))), LEVELS, strict=False)),
+        0.5,
+        is_faint=False,
+    )
 
 
 def curve_figure(panel: Panel, training: Training) -> Markup:
@@ -104,13 +120,16 @@ def curve_figure(panel: Panel, training: Training) -> Markup:
                     known = np.isfinite(values)
                     axes.plot(steps[known], values[known], "o-", color=colour, markersize=3, linewidth=1.4, label=label)
                     continue
-                axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+                if panel.is_faint:
+                    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
                 axes.plot(steps, smoothed(values), color=colour, linewidth=1.8, label=label)
         axes.set_xlabel("step")
         plain_axes(axes)
         axes.margins(x=0.01)
         if len(panel.curves) > 1 or panel.line_label:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3, borderaxespad=0)
+            num_rows = math.ceil(len(axes.get_legend_handles_labels()[1]) / LEGEND_COLUMNS)
+            top = 1.06 + 0.1 * num_rows
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, top), ncols=LEGEND_COLUMNS, borderaxespad=0)
 
     return inline_svg(f"curve-{panel.name}", _described(panel, training), SIZE, draw)
 

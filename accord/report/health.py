@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accord.report.noise_levels import chance_width, noise_findings, noise_parts, rejected_share
 from accord.report.records import Training
 from accord.report.verdict import Finding
 from accord.report.words import compact, percent
 
 LATE = 0.2  # share of the run that is judged
-CHANCE = 0.03  # an accuracy this close to one half, with hundreds of pairs, is none
-ONE_SIDED = 0.7  # of the margin's growth, or of the gradient, from the rejected image alone
+BOTH = 0.1  # of the margin's growth: a smaller rise of the chosen image's error is too little to call harm
+ONE_SIDED = 0.7  # of the margin's growth, or of the gradient, from the rejected image alone: over twice the other's
 SATURATED = 0.8  # of the first push gone: what is left of training changes little
 PAST = 1.25  # times its mean target: the squared loss has been run past
 FEW_STEPS = 10  # too short a log to judge
+SAFEGUARD = '(loss = { name = "...", safeguard = 1.0 })'
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class Late:
     """Means over the end of the run; NaN where the log has no such number."""
 
     accuracy: float
+    num_pairs: float  # that the accuracy is a mean over
     margin: float
     target: float
     saturation: float
     chosen: float  # rise of the chosen image's error
+    chosen_error: float  # two standard errors of it, from its spread over steps
     rejected: float  # rise of the rejected image's error
     share: float  # of the gradient from the rejected image
 
@@ -40,21 +44,24 @@ def late(training: Training) -> Late:
     """Return the means over the last fifth of the steps."""
     num = max(1, round(LATE * len(training.steps)))
 
-    def mean(name: str) -> float:
+    def known(name: str) -> np.ndarray:
         values = training.curves.get(name, np.array([]))[-num:]
-        known = values[np.isfinite(values)]
-        return float(known.mean()) if len(known) else float("nan")
+        return values[np.isfinite(values)]
 
-    first, second = mean("gradient_chosen"), mean("gradient_rejected")
-    share = second / (first + second) if first + second > 0 else float("nan")
+    def mean(name: str) -> float:
+        return float(known(name).mean()) if len(known(name)) else math.nan
+
+    rises = known("error_chosen_rise")
     return Late(
         accuracy=mean("accuracy"),
+        num_pairs=training.num_pairs_seen * num / len(training.steps) if training.num_pairs_seen else math.nan,
         margin=mean("margin"),
         target=mean("target"),
         saturation=mean("saturation"),
         chosen=mean("error_chosen_rise"),
+        chosen_error=float(2 * rises.std() / np.sqrt(len(rises))) if len(rises) else math.nan,
         rejected=mean("error_rejected_rise"),
-        share=share,
+        share=rejected_share(mean("gradient_chosen"), mean("gradient_rejected")),
     )
 
 
@@ -63,41 +70,49 @@ def health(training: Training, loss: str) -> tuple[Finding, ...]:
     if len(training.steps) < FEW_STEPS:
         return (Finding("unclear", f"The log has fewer than {FEW_STEPS} steps: too short to judge."),)
     end = late(training)
+    if math.isnan(end.accuracy + end.chosen + end.rejected):
+        return (Finding("unclear", "The log has no accuracy or no errors of both images: nothing can be judged."),)
     found = [*_direction(end), *_progress(end, loss)]
-    if found:
-        return tuple(found)
-    return (
-        Finding(
-            "better",
-            f"Training looks healthy: at the end the policy leans to the chosen image in {percent(end.accuracy)} of "
-            f"the pairs, and the error of chosen images changed by {compact(end.chosen)}, of rejected ones by "
-            f"{compact(end.rejected)}.",
-        ),
+    return (*(found or [_healthy(end)]), *noise_findings(noise_parts(training)))
+
+
+def _healthy(end: Late) -> Finding:
+    return Finding(
+        "better",
+        f"Training looks healthy: at the end the policy leans to the chosen image in {percent(end.accuracy)} of the "
+        f"pairs, and the error of chosen images {_moved(end.chosen)}, of rejected ones {_moved(end.rejected)}.",
     )
 
 
 def _direction(end: Late) -> list[Finding]:
-    """Return whether the margin grows for the right reason."""
+    """Return whether the margin grows, and for the right reason."""
     growth = end.rejected - end.chosen
-    if not growth > 0:  # NaN, or no growth
-        return []
-    changes = f"the error of rejected images rose by {compact(end.rejected)}"
-    if end.chosen > 0:
+    is_harmed = end.chosen > max(end.chosen_error, BOTH * abs(growth))
+    if is_harmed and end.rejected > 0:
+        more = "only the rejected ones more so" if growth > 0 else "and the chosen ones no less than the rejected"
         return [
             Finding(
                 "worse",
-                f"Both errors rise: {changes}, of chosen ones by {compact(end.chosen)}. The policy denoises both "
-                "worse than its reference, only the rejected ones more so: raise beta, lower the learning rate or "
-                'train for fewer steps, or turn on the safeguard (loss = { name = "...", safeguard = 1.0 }).',
+                f"Both errors rise: the error of rejected images {_moved(end.rejected)}, of chosen ones "
+                f"{_moved(end.chosen)}. Training harms the model: it denoises both worse than its reference, {more}. "
+                f"Raise beta, lower the learning rate or train for fewer steps, or turn on the safeguard {SAFEGUARD}.",
             )
         ]
-    if end.rejected / growth > ONE_SIDED:
+    if is_harmed:
+        return [
+            Finding(
+                "worse",
+                f"The error of chosen images {_moved(end.chosen)} while that of rejected ones {_moved(end.rejected)}: "
+                "the policy moves away from what it should prefer. Look at the signs of the targets, and lower the "
+                "learning rate.",
+            )
+        ]
+    if growth > 0 and end.rejected / growth > ONE_SIDED:
         return [
             Finding(
                 "warning",
-                f"The margin grows mostly because rejected images get worse: {changes}, of chosen ones it fell by "
-                f"{compact(-end.chosen)}. Lower beta or turn on the safeguard "
-                '(loss = { name = "...", safeguard = 1.0 }).',
+                f"The margin grows mostly because rejected images get worse: their error {_moved(end.rejected)}, that "
+                f"of chosen ones {_moved(end.chosen)}. Lower beta or turn on the safeguard {SAFEGUARD}.",
             )
         ]
     if end.share > ONE_SIDED:
@@ -105,7 +120,7 @@ def _direction(end: Late) -> list[Finding]:
             Finding(
                 "warning",
                 f"{percent(end.share)} of the gradient comes from rejected images: the next steps push them away "
-                "rather than improve chosen ones. The safeguard of the loss evens this out.",
+                f"rather than improve chosen ones. The safeguard of the loss evens this out {SAFEGUARD}.",
             )
         ]
     return []
@@ -114,13 +129,21 @@ def _direction(end: Late) -> list[Finding]:
 def _progress(end: Late, loss: str) -> list[Finding]:
     """Return whether the run learned something, and whether it had to go on for so long."""
     found = []
-    if abs(end.accuracy - 0.5) < CHANCE:
+    width, leaning = chance_width(end.num_pairs), f"leans to the chosen image in {percent(end.accuracy)} of the pairs"
+    if abs(end.accuracy - 0.5) < width:
         found.append(
             Finding(
                 "warning",
-                f"The policy leans to the chosen image in {percent(end.accuracy)} of the pairs, which is chance: "
-                "nothing was learned. Raise the learning rate or train longer; with a reference that was just "
-                "refreshed this is expected.",
+                f"The policy {leaning}, which is chance: nothing was learned. Raise the learning rate or train longer; "
+                "with a reference that was just refreshed this is expected.",
+            )
+        )
+    elif end.accuracy < 0.5:
+        found.append(
+            Finding(
+                "worse",
+                f"The policy {leaning}, fewer than by chance: it learned to prefer rejected images. Look at the signs "
+                "of the targets, and lower the learning rate.",
             )
         )
     if end.saturation > SATURATED and not loss.startswith("squared"):
@@ -142,35 +165,10 @@ def _progress(end: Late, loss: str) -> list[Finding]:
     return found
 
 
-@dataclass(frozen=True)
-class NoisePart:
-    """A fifth of the schedule, from little noise to much."""
+def _moved(rise: float) -> str:
+    """Return a rise in words.
 
-    label: str
-    share: float  # of the visits
-    margin: float
-    accuracy: float
-    chosen: float
-    rejected: float
-
-
-def noise_parts(training: Training) -> tuple[NoisePart, ...]:
-    """Return one row per part of the schedule over the second half of the run; empty for a log without them."""
-    bins = training.by_noise
-    if not bins or not bins["count"].sum() > 0:
-        return ()
-    count = bins["count"]
-    num = len(count)
-    labels = [f"{100 * i // num} to {100 * (i + 1) // num} %" for i in range(num)]
-
-    def mean(name: str, i: int) -> float:
-        return float(bins[name][i] / count[i]) if count[i] else math.nan
-
-    return tuple(
-        NoisePart(
-            labels[i],
-            float(count[i] / count.sum()),
-            *(mean(name, i) for name in ("margin", "accuracy", "error_chosen_rise", "error_rejected_rise")),
-        )
-        for i in range(num)
-    )
+    >>> _moved(0.02), _moved(-0.02)
+    ('rose by 0.02', 'fell by 0.02')
+    """
+    return f"{'rose' if rise > 0 else 'fell'} by {compact(abs(rise))}"

@@ -11,10 +11,11 @@ import jinja2
 
 from accord.files import write_bytes
 from accord.report import axis, colours, words
-from accord.report.collapse import collapse
+from accord.report.collapse import collapse, relative_change
 from accord.report.curves import curve_figure, panels
-from accord.report.health import health, noise_parts
+from accord.report.health import health
 from accord.report.load import load_report
+from accord.report.noise_levels import ENOUGH, noise_parts
 from accord.report.records import Evaluation, ReportData
 from accord.report.scatter import scatter_figure
 from accord.report.verdict import ROLES, Verdict, outcome, scorer_outcome, skill_outcome, verdict
@@ -30,6 +31,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed": words.signed,
     "signed_range": words.signed_range,
     "compact": words.compact,
+    "relative_change": relative_change,
     "count": words.count,
     "plural": words.plural,
     "scorer_outcome": scorer_outcome,
@@ -93,6 +95,7 @@ def _environment() -> jinja2.Environment:
         decimals_for=words.decimals_for,
         compact_pair=words.compact_pair,
         outcome=outcome,
+        enough_visits=ENOUGH,
         roles=ROLES,
         base_colour=colours.BASE,
         tuned_colour=colours.TUNED,

@@ -10,6 +10,7 @@ import numpy as np
 
 from accord.errors import ArtifactError, MissingArtifact
 from accord.manifest import load_manifest
+from accord.report.noise_levels import accuracy_curves
 from accord.report.read_evaluation import number
 from accord.report.records import Training
 
@@ -26,24 +27,33 @@ def read_training(run: Path) -> Training | None:
     try:
         rows = [{**{name: line.get(name) for name in OWN}, **line.get("metrics", {})} for line in lines]
         names = sorted({name for row in rows for name in row})
+        curves = {name: np.array([number(row.get(name)) for row in rows], dtype=np.float64) for name in names}
+        by_noise = _by_noise(lines)
         return Training(
             np.array([line["step"] for line in lines], dtype=np.int64),
-            {name: np.array([number(row.get(name)) for row in rows], dtype=np.float64) for name in names},
+            {**curves, **accuracy_curves(by_noise)},
             manifest.counts.get("pairs_seen"),
             manifest.facts.get("parameters_trained"),
             manifest.facts.get("parameters_total"),
-            _by_noise(lines),
+            by_noise,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{run / 'train' / LOG} is odd ({error!r}); run `accord train --redo`") from error
 
 
 def _by_noise(lines: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Return count and sums per part of the schedule over the second half of the run, when something was learned."""
-    late = [line["by_noise"] for line in lines[len(lines) // 2 :] if line.get("by_noise")]
-    if not late:
+    """Return count and sums per part of the schedule of every step, (S, parts); no visits where a step has none.
+
+    Empty for a log without them, and without a name that some steps do not know: a run may have begun with a version
+    that kept less.
+    """
+    rows = [line.get("by_noise") or {} for line in lines]
+    told = [row for row in rows if row]
+    if not told:
         return {}
-    return {name: np.sum([[number(value) for value in row[name]] for row in late], axis=0) for name in late[0]}
+    none = [0.0] * len(told[0]["count"])
+    names = [name for name in told[0] if all(name in row for row in told)]
+    return {name: np.array([[number(value) for value in row.get(name, none)] for row in rows]) for name in names}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

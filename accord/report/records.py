@@ -152,11 +152,11 @@ class Training:
     """The log of the optimisation."""
 
     steps: np.ndarray  # (S,) int
-    curves: Mapping[str, np.ndarray]  # name -> (S,) float64, NaN where a step has no such number
+    curves: Mapping[str, np.ndarray]  # name -> (S,) float64, NaN where a step has no such number; also by noise level
     num_pairs_seen: int | None
     num_parameters_trained: int | None
     num_parameters_total: int | None
-    by_noise: Mapping[str, np.ndarray] = field(default_factory=dict)  # count and sums over the run, each (bins,)
+    by_noise: Mapping[str, np.ndarray] = field(default_factory=dict)  # count and sums of each step, (S, parts)
 
 
 @dataclass(frozen=True)

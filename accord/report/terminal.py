@@ -1,17 +1,22 @@
-"""The closing table of the command line."""
+"""The closing lines of the command line: the results as a table, and what to beware of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from accord.report.read_evaluation import parse_evaluation
+from accord.report.collapse import collapse
+from accord.report.health import health
+from accord.report.read_evaluation import parse_evaluation, read_evaluation
+from accord.report.read_made_with import read_made_with
+from accord.report.read_training import read_training
 from accord.report.records import ScorerResult, SkillResult
-from accord.report.verdict import ROLES, Outcome, scorer_outcome, skill_outcome
+from accord.report.verdict import ROLES, Finding, Kind, Outcome, scorer_outcome, skill_outcome, verdict
 from accord.report.words import THIN, decimals_for, number, percent, percent_range, points, points_range
 
 PER_CENT = f"{THIN}%"
@@ -21,6 +26,27 @@ SIGNS: dict[Outcome, str] = {
     "unclear": "· unclear",
     "unknown": "– unknown",
 }
+MARKS: dict[Kind, str] = {
+    "better": "[green]▲[/]",
+    "worse": "[red]▼[/]",
+    "unclear": "·",
+    "warning": "[yellow]![/]",
+}
+
+
+def closing_notes(run: Path) -> list[str]:
+    """Return the health of the training and the cautions about the evaluation as rich markup, one finding each.
+
+    Empty where neither has finished. Raises ArtifactError if what they wrote is missing or odd.
+    """
+    training, evaluation = read_training(run), read_evaluation(run)
+    found: list[Finding] = []
+    if training:
+        found += health(training, dict(read_made_with(run).choices).get("loss", ""))
+    if evaluation:
+        found += collapse(evaluation)
+        found += [finding for finding in verdict(evaluation).findings if finding.kind == "warning"]
+    return [f"{MARKS[finding.kind]} {escape(finding.text)}" for finding in found]
 
 
 def closing_table(metrics: Mapping[str, Any]) -> Table:

@@ -1,13 +1,13 @@
 """evaluate: base and tuned model, same prompts, same seeds, same sampler; what got better and what got worse.
 
-Three steps, each kept: images of both models (`evaluate/base`, `evaluate/tuned`), a score table per scorer and model
-(`evaluate/scores/MODEL/SCORER`), and the numbers with their intervals (`evaluate/metrics`). The base model's images
+Each step is kept: images of both models (`evaluate/base`, `evaluate/tuned`), a score table per scorer and model
+(`evaluate/scores/MODEL/SCORER`), pixel statistics (`evaluate/look/MODEL`), and the numbers with their intervals
+(`evaluate/metrics`). The base model's images
 depend on no training, so they are drawn once however often the model is tuned.
 """
 
 from __future__ import annotations
 
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from accord.artifacts import Stage, open_stage
 from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
+from accord.engine.look import look
 from accord.engine.prompts import load_prompts
 from accord.engine.scoring import ScoreShard, score_counts, score_images, scorer_facts
 from accord.files import write_json, write_table
-from accord.images import decode_image, iterate_images, part_paths
+from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
 from accord.stats.comparison import Comparison, compare
-from accord.stats.image_statistics import DIVERSITY, STATISTICS, diversity, image_statistics
 from accord.tables import read_prompts, read_scores, write_prompts
 from accord.types import Progress, Prompt, no_progress
 
@@ -62,7 +62,7 @@ def evaluate(config: Config, redo: bool = False, progress: Progress = no_progres
         _draw(config, model, redo, progress)
     for model in MODELS:
         _score(config, model, redo, progress)
-    return _measure(config, redo)
+    return _measure(config, redo, progress)
 
 
 def evaluate_base(config: Config, redo: bool = False, progress: Progress = no_progress) -> None:
@@ -116,7 +116,7 @@ def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
         stage.finish(score_counts(stage.folder), {"card": cards[name]})
 
 
-def _measure(config: Config, redo: bool) -> Outcome:
+def _measure(config: Config, redo: bool, progress: Progress) -> Outcome:
     run = Path(config.folder)
     inputs = tuple(f"{NAME}/scores/{model}/{name}" for model in MODELS for name in roles(config))
     stage = open_stage(run, METRICS, metric_settings(config), inputs, redo, is_cheap=True)
@@ -135,7 +135,7 @@ def _measure(config: Config, redo: bool) -> Outcome:
             tie_epsilon=config.evaluate.tie_epsilon,
             confidence=config.evaluate.confidence,
             num_resamples=config.evaluate.num_resamples,
-            images={model: _image_statistics(run / NAME / model, prompts) for model in MODELS},
+            images={model: look(run, model, prompts, redo, progress) for model in MODELS},
         )
         _write_scores(stage.folder / "scores.parquet", tables)
         write_json(stage.folder / "metrics.json", comparison.as_json())
@@ -153,28 +153,6 @@ def _scores_by_prompt(
             groups[table[image][0]].append(table[image][1])
         found[name] = np.array([groups[prompt.id] for prompt in prompts], dtype=np.float64)
     return found
-
-
-def _image_statistics(images: Path, prompts: list[Prompt]) -> dict[str, np.ndarray]:
-    """Return statistic -> (P,) mean over a prompt's images, NaN where none can be read."""
-    rows: dict[str, dict[str, float]] = {}
-    for prompt, group in groupby(iterate_images(images), key=lambda row: row.prompt_id):
-        pixels = [image for row in group if (image := _decoded(row.content)) is not None]
-        found = [image_statistics(image) for image in pixels]
-        rows[prompt] = {name: float(np.mean([f[name] for f in found])) for name in STATISTICS if found}
-        rows[prompt][DIVERSITY] = diversity(pixels)
-    nan = float("nan")
-    return {
-        name: np.array([rows.get(prompt.id, {}).get(name, nan) for prompt in prompts])
-        for name in (*STATISTICS, DIVERSITY)
-    }
-
-
-def _decoded(content: bytes) -> np.ndarray | None:
-    try:
-        return decode_image(content)
-    except ValueError:
-        return None  # a damaged image has no score either, and is counted there
 
 
 def _write_scores(path: Path, tables: dict[str, dict[str, dict[str, tuple[str, float, str]]]]) -> None:

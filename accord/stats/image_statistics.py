@@ -13,6 +13,9 @@ import numpy as np
 LEVELS = 4  # of each channel in the colour histogram: 64 colours, 6 bits at most
 EDGE = 0.1  # luma steps of a tenth of the range and more count as an edge
 THUMBNAIL = 8  # pixels a side, over which images of a prompt are compared
+LARGEST = 256  # pixels; an image whose sides are all twice that or more is averaged over whole blocks of pixels first
+
+VERSION = 1  # of the definitions below: statistics of another version are computed again
 
 STATISTICS = ("edge_density", "colour_entropy", "brightness", "saturation")
 DIVERSITY = "diversity"
@@ -23,11 +26,13 @@ def image_statistics(pixels: np.ndarray) -> dict[str, float]:
 
     edge_density: share of pixels, 0 to 1, whose luma differs from a neighbour's by a tenth of the range or more.
     colour_entropy: bits, 0 to 6, of the histogram over 64 colours. brightness: mean luma, 0 to 1. saturation: mean of
-    the largest minus the smallest channel, 0 to 1.
+    the largest minus the smallest channel, 0 to 1. A large image is first averaged down to 256 to 511 pixels on its
+    shorter side: so an edge is as wide in pictures of 512 and of 1024 pixels, and the cost stays a few milliseconds.
 
     >>> image_statistics(np.full((4, 4, 3), 255, np.uint8))
     {'edge_density': 0.0, 'colour_entropy': 0.0, 'brightness': 1.0, 'saturation': 0.0}
     """
+    pixels = _reduced(pixels)
     values = pixels.astype(np.float64) / 255
     luma = values @ np.array([0.299, 0.587, 0.114])
     across, down = np.abs(np.diff(luma, axis=1))[:-1], np.abs(np.diff(luma, axis=0))[:, :-1]
@@ -59,9 +64,25 @@ def diversity(images: Sequence[np.ndarray]) -> float:
     return float(np.sqrt(((small[first] - small[second]) ** 2).mean(axis=1)).mean())
 
 
+def _reduced(pixels: np.ndarray) -> np.ndarray:
+    """Return the image (H, W, 3) averaged over blocks of f x f pixels, f = min(H, W) // 256; the last few are cut."""
+    factor = min(pixels.shape[:2]) // LARGEST
+    if factor < 2:
+        return pixels
+    height, width = (side // factor for side in pixels.shape[:2])
+    blocks = pixels[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
+    rows = np.zeros((height, width, factor, 3), np.uint32)
+    for i in range(factor):  # adding slices is much faster than the mean over an axis
+        rows += blocks[:, i]
+    sums = np.zeros((height, width, 3), np.uint32)
+    for j in range(factor):
+        sums += rows[:, :, j]
+    return ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
+
+
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     """Return the image averaged to 8 x 8 areas, (8, 8, 3) in [0, 1]."""
-    values = pixels.astype(np.float64) / 255
+    values = _reduced(pixels).astype(np.float64) / 255
     for axis in (0, 1):
         starts = np.linspace(0, values.shape[axis], THUMBNAIL, endpoint=False).astype(int)
         sizes = np.diff(np.append(starts, values.shape[axis]))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_run import drop_stages
 from rich.console import Console
 
 from accord.errors import ArtifactError
-from accord.report.terminal import closing_table
+from accord.report.terminal import closing_notes, closing_table
 
 UNKNOWN = {"value": None, "low": None, "high": None}
 
@@ -57,3 +58,22 @@ def test_metrics_of_another_form_are_refused(metrics: dict[str, Any]) -> None:
         closing_table({**metrics, "scorers": [{**metrics["scorers"][0], "role": "judge"}]})
     with pytest.raises(ArtifactError, match="accord evaluate"):
         closing_table({"confidence": 0.95})
+
+
+def test_the_notes_are_those_of_the_page_as_far_as_stages_have_finished(finished_run: Path, copied_run: Path) -> None:
+    notes = closing_notes(finished_run)
+    assert any("rejected images get worse" in note for note in notes)
+    assert any("edges (pictures become smoother) fell by" in note for note in notes)
+    assert not any("Trained rewards rose" in note for note in notes)  # the table shows what got better
+    drop_stages(copied_run, "train")
+    assert not any("rejected images get worse" in note for note in closing_notes(copied_run))
+    drop_stages(copied_run, "evaluate/metrics")
+    assert closing_notes(copied_run) == []
+
+
+def test_notes_print_as_they_are(finished_run: Path) -> None:
+    console = Console(file=io.StringIO(), width=1000)
+    for note in closing_notes(finished_run):
+        console.print(note)
+    assert isinstance(console.file, io.StringIO)
+    assert 'loss = { name = "...", safeguard = 1.0 }' in console.file.getvalue()
