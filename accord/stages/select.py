@@ -58,10 +58,31 @@ def select(config: Config, redo: bool = False, progress: Progress = no_progress)
             )
         found, both, targets = _aimed(found, pair_scores(scores, rewards, found), config)
         usable = targets != 0  # a target of zero says nothing about which image is better
+        _require_preferences(targets, config)
         write_rewards(stage.folder / "rewards.parquet", scores, rewards)
         write_pairs(stage.folder / "pairs.parquet", _pairs(scores, found, both, targets, usable, config))
-    facts = {**_facts(scores, rewards, both, usable), "scales": dict(zip(scores.scorers, used.tolist(), strict=True))}
+    facts = {
+        **_facts(scores, rewards, both, usable),
+        "scales": dict(zip(scores.scorers, used.tolist(), strict=True)),
+        "ranges": dict(zip(scores.scorers, score_ranges(scores.values).tolist(), strict=True)),
+        "share_without_preference": float((~usable).mean()),
+    }
     return Outcome(stage.finish(_counts(scores, found, usable), facts), stage.folder, was_reused=False)
+
+
+def _require_preferences(targets: np.ndarray, config: Config) -> None:
+    """Raise SelectionError unless every pair has a target and some pair one other than 0."""
+    rule = config.method.target.name
+    if np.isnan(targets).any():
+        raise SelectionError(
+            f"target '{rule}' has no value for {int(np.isnan(targets).sum())} of {len(targets)} pairs; "
+            "run `accord score` again, or leave out the scorer that could not score them"
+        )
+    if not targets.any():
+        raise SelectionError(
+            f"target '{rule}' prefers neither image in any of {len(targets)} pairs; use another target or another rule "
+            "for ties (method.target)"
+        )
 
 
 def _aimed(found: IndexPairs, both: PairScores, config: Config) -> tuple[IndexPairs, PairScores, np.ndarray]:
@@ -168,8 +189,14 @@ def _counts(scores: GroupedScores, found: IndexPairs, usable: np.ndarray) -> dic
         "prompts_with_pairs": len(np.unique(found.prompt[usable])),
         "pairs": int(usable.sum()),
         "pairs_without_preference": int((~usable).sum()),
-        "dropped": dict(found.dropped),
+        "dropped": {**found.dropped, **_without_preference(found, usable)},
     }
+
+
+def _without_preference(found: IndexPairs, usable: np.ndarray) -> dict[str, int]:
+    """Return the number of prompts whose pairs all have a target of 0, by reason."""
+    lost = len(np.unique(found.prompt)) - len(np.unique(found.prompt[usable]))
+    return {"no pair with a preference": lost} if lost else {}
 
 
 def _facts(scores: GroupedScores, rewards: np.ndarray, both: PairScores, usable: np.ndarray) -> dict[str, Any]:

@@ -103,3 +103,52 @@ def test_a_wrong_option_names_the_right_one(tmp_path):
 def test_missing_scores_name_the_command(tmp_path):
     with pytest.raises(MissingArtifact, match="run `accord score`"):
         select(config(tmp_path))
+
+
+def test_a_label_that_prefers_the_rejected_image_turns_the_pair_round(tmp_path):
+    """The raw sum chooses p-2 over p-3; a label by the second scorer alone turns pairs in which it disagrees."""
+    run = make_run(tmp_path, {"p": [[0, 2], [5, 0], [1, 1]]})
+    rule = {"pairs": {"name": "random", "num_pairs": 3}, "target": {"name": "scorer", "scorer": "world_taste"}}
+    select(config(run, **rule))
+    pairs = read_pairs(run / "select" / "pairs.parquet")
+    assert [(p.chosen_id, p.rejected_id) for p in pairs] == [
+        ("p-0000", "p-0001"), ("p-0000", "p-0002"), ("p-0002", "p-0001"),
+    ]  # fmt: skip
+    assert all(pair.target == 1 and pair.margins[1] > 0 for pair in pairs)
+
+
+def test_ties_of_a_vote_are_dropped_counted_and_shared_out(tmp_path):
+    run = make_run(tmp_path, {"p": [[0, 1], [1, 0]], "q": [[0, 0], [1, 1]], "r": [[0, 0], [1, 0]]})
+    outcome = select(config(run, pairs="random", target="vote"))
+    assert outcome.manifest.counts["pairs"] == 2
+    assert outcome.manifest.counts["pairs_without_preference"] == 1
+    assert outcome.manifest.counts["dropped"] == {"no pair with a preference": 1}
+    assert outcome.manifest.facts["share_without_preference"] == pytest.approx(1 / 3)
+    graded = select(config(run, pairs="random", target={"name": "vote", "ties": "graded"}))
+    assert sorted(pair.target for pair in read_pairs(graded.folder / "pairs.parquet")) == [0.5, 1.0]
+
+
+def test_a_target_without_any_preference_is_one_clear_line(tmp_path):
+    run = make_run(tmp_path, {"p": [[0, 1], [1, 0]]})
+    with pytest.raises(SelectionError, match="prefers neither image in any of 1 pairs"):
+        select(config(run, pairs="random", target="vote"))
+
+
+def test_labels_of_a_person_choose_and_vote(tmp_path):
+    run = make_run(tmp_path, {"p": [[0, 1], [1, 0], [2, 2]]})
+    (tmp_path / "labels.csv").write_text("image_a,image_b,label\np-0000,p-0001,b\np-0001,p-0002,a\n")
+    pairs = {"name": "labelled", "file": str(tmp_path / "labels.csv")}
+    select(config(run, pairs=pairs, target={"name": "vote", "ties": "human"}))
+    found = {(p.chosen_id, p.rejected_id) for p in read_pairs(run / "select" / "pairs.parquet")}
+    assert found == {("p-0001", "p-0000"), ("p-0002", "p-0001")}  # a tie goes to the person, two scorers outvote one
+
+
+def test_smoothing_uses_the_ranges_of_the_run_and_records_them(tmp_path):
+    scores = {f"p{n}": [[n, 0], [n + 1, 0.5]] for n in range(9)}
+    outcome = select(config(make_run(tmp_path, scores), pairs="best_worst", target="smoothed"))
+    low, high = outcome.manifest.facts["ranges"]["world_alignment"]
+    assert (low, high) == pytest.approx((0, 9), abs=0.05)
+    gap = 1 / (high - low)
+    second = outcome.manifest.facts["ranges"]["world_taste"]
+    expected = 5 * (np.tanh(gap / 2) + np.tanh(0.5 / (second[1] - second[0]) / 2))
+    assert read_pairs(outcome.folder / "pairs.parquet")[0].target == pytest.approx(expected)
