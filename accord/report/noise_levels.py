@@ -65,9 +65,8 @@ def noise_findings(parts: tuple[NoisePart, ...]) -> tuple[Finding, ...]:
     return (
         Finding(
             "unclear",
-            f"Not every noise level learns: the accuracy is no better than chance in the parts {listed(named)} of the "
-            f"schedule, from little noise to much. They take {percent(share)} of the visits; weighting and timesteps "
-            "of the method decide where visits count.",
+            f"Not every noise level learns: the accuracy is no better than chance at {listed(named)} of the schedule, "
+            f"where {percent(share)} of the visits go. The method's weighting and timesteps decide where they count.",
         ),
     )
 
