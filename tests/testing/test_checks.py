@@ -84,41 +84,41 @@ def test_a_broken_calibration_is_caught(calibrate, promise):
 # --- selectors ---------------------------------------------------------------------------------------------------
 
 
-def first_is_best(rewards):
+def first_is_best(rewards, pool):
     """Ties become a preference by position, silently."""
     mean = np.nan_to_num(rewards.mean(axis=2))
     return IndexPairs(np.arange(len(rewards)), mean.argmax(axis=1), mean.argmin(axis=1))
 
 
-def one_of_the_ties(rewards):
+def one_of_the_ties(rewards, pool):
     """Only the first of the tied pairs, so that the order of images decides."""
     pairs = best_worst(rewards)
     _, first = np.unique(pairs.prompt, return_index=True)
     return IndexPairs(pairs.prompt[first], pairs.chosen[first], pairs.rejected[first], pairs.dropped)
 
 
-def uncounted(rewards):
+def uncounted(rewards, pool):
     pairs = best_worst(rewards)
     return IndexPairs(pairs.prompt, pairs.chosen, pairs.rejected)
 
 
-def ignores_missing(rewards):
+def ignores_missing(rewards, pool):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return best_worst(np.nanmean(rewards, axis=2, keepdims=True))
 
 
-def itself(rewards):
+def itself(rewards, pool):
     prompts, zeros = np.arange(len(rewards)), np.zeros(len(rewards), dtype=int)
     return IndexPairs(prompts, zeros, zeros)
 
 
-def nothing(rewards):
+def nothing(rewards, pool):
     empty = np.empty(0, dtype=int)
     return IndexPairs(empty, empty, empty, {"none": len(rewards)})
 
 
-def twice(rewards):
+def twice(rewards, pool):
     p = best_worst(rewards)
     return IndexPairs(*(np.tile(x, 2) for x in (p.prompt, p.chosen, p.rejected)), p.dropped)
 
@@ -197,7 +197,7 @@ def attached_metrics(errors, targets, beta):
 @pytest.mark.parametrize(
     ("loss", "promise"),
     [
-        (wrong_sign, "smaller error of chosen"),
+        (wrong_sign, "preferred image smaller"),
         (batch_centred, "does not depend on the others"),
         (overflowing, "finite for errors"),
         (without_metrics, "every loss reports margin"),
