@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ["calibrate", "diffusion", "losses", "noise", "select", "stats", "targets"]
+PACKAGES = ["calibrate", "diffusion", "losses", "noise", "report", "select", "stats", "targets"]
 
 
 def modules() -> list[str]:
