@@ -36,7 +36,7 @@ def show_list(kind: str) -> None:
 
 
 def show_plugin(kind: str, name: str) -> None:
-    """Print one plug-in: a scorer's card, a recipe's text, or the documentation and options of a function."""
+    """Print one plug-in: a method, a scorer's card, or the documentation and options of a function."""
     if kind == "beta":
         console.print(files("accord.recipes").joinpath("beta.txt").read_text(encoding="utf-8"), markup=False)
         return
@@ -48,7 +48,7 @@ def show_plugin(kind: str, name: str) -> None:
     if kind not in many:
         raise RegistryError(f"cannot show a '{kind}'{did_you_mean(kind, [*many, 'beta', *_names(RECIPES)])}")
     if many[kind] == RECIPES:
-        _show_recipe(name)
+        show_method(name)
     elif many[kind] == "scorers":
         _show_scorer(name)
     else:
@@ -77,15 +77,6 @@ def _show_scorer(name: str) -> None:
     for key, value in asdict(scorer_card(name)).items():
         table.add_row(key.replace("_", " "), escape(str(value)))
     console.print(table)
-
-
-def _show_recipe(name: str) -> None:
-    from accord.recipes.initial import load_recipe
-
-    recipe = load_recipe(name)
-    console.print(recipe.text, markup=False)
-    betas = ", ".join(f"{family} {beta:g}" for family, beta in recipe.values["beta"].items())
-    console.print(f"\nbeta to start from: {betas}", markup=False)
 
 
 def _show_function(kind: str, name: str) -> None:

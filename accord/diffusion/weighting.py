@@ -35,7 +35,8 @@ def min_snr(log_snr: Tensor, *, gamma: float = 5.0) -> Tensor:
     """Return `min(SNR, gamma) / SNR`, (B,) in [0, 1]: 1 where there is much noise, falling where there is little.
 
     log_snr: (B,), `log(alpha^2 / sigma^2)`; infinite values give exactly 0 or 1.
-    Source: min-SNR-gamma (Hang et al., arXiv 2303.09556), its weight of the error of the noise.
+    Source: min-SNR-gamma (Hang et al., arXiv 2303.09556), its weight of the error of the noise, where gamma is 5.
+    Raises TrainingError unless gamma is above 0.
 
     >>> import torch
     >>> min_snr(torch.tensor([20.0, 10.0, 5.0, 1.0]).log())
@@ -43,4 +44,8 @@ def min_snr(log_snr: Tensor, *, gamma: float = 5.0) -> Tensor:
     """
     import math
 
+    from accord.errors import TrainingError
+
+    if not gamma > 0:
+        raise TrainingError(f"min_snr needs gamma above 0, not {gamma}; the paper has 5")
     return (math.log(gamma) - log_snr).clamp(max=0).exp()

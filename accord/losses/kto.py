@@ -5,7 +5,8 @@
 An image whose reward is far from z on either side has little gradient, so outliers are let go: the difference from DPO,
 which with z = 0 sees only r(chosen) - r(rejected).
 
-Official code: g = err_reference - err_policy without our half, beta 1000, which is beta 2000 here.
+Official code: `y beta (g - z)` with g = err_reference - err_policy without our half and z the mean of g, at least 0;
+its beta 1000 is 2000 here. Theirs has z inside the bracket and ours is the mean of beta r, which is the same.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def kto(
     errors: each (B,). targets: (B,), their sign says which image is liked, their size weighs the pair. baseline: z.
     `"batch"` is the authors': the mean of beta r over the images of the batch, at least 0, without gradient; then a
     pair's loss depends on the micro-batch it is in, and results on how a batch is split.
-    weight_chosen, weight_rejected: lambda of liked and of other images.
+    weight_chosen, weight_rejected: lambda of liked and of other images; for a target below 0 the liked one is rejected.
     Where policy = reference and z = 0: 1/2 per pair, gradient `-beta/8` with respect to the reward of chosen, its
     opposite for rejected.
 

@@ -2,8 +2,9 @@
 
     loss = err_chosen - beta log sigmoid(T (f(err_chosen) - f(err_rejected))),   f(u) = s u / (exp(s u) - 1)
 
-f falls from 1 at error 0. The first term is fine-tuning on the chosen image, and keeps the model where the data is;
-beta weighs the second, so it is no beta of a margin: 0.1 is the authors' value, and 0 is plain fine-tuning.
+f falls from 1 at error 0; where both errors are equal the loss is err + beta log 2. The first term is fine-tuning on
+the chosen image, and keeps the model where the data is; beta weighs the second, so it is no beta of a margin: 0.1 is
+the authors' value, and 0 is plain fine-tuning.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def mapo(errors: PairErrors, targets: Tensor, beta: float, *, s: float = 0.5, T:
     """Return the loss of B pairs; `loss` is their mean.
 
     errors: each (B,); only the policy's are used. targets: (B,), their sign says which image is preferred and their
-    size multiplies the difference of the two f. beta: weight of the preference, 0.1 in the authors' code.
+    size multiplies the difference of the two f. beta: weight of the preference, 0.1 in the authors' code. w_t is not
+    used. The logged margin is beta times that of the reward, as in every loss; without a reference it is 0.
 
     >>> import torch
     >>> one = torch.ones(1)

@@ -1,13 +1,19 @@
 """A safeguard for the preferred image: what a step does to the rejected one must not make the chosen one worse.
 
 Preference losses push the error of the rejected image up. Where the two images' gradients point the same way, this
-pushes the error of the chosen image up too, and a growing margin hides it. After Diffusion-SDPO (arXiv 2511.03317) the
-gradient of the rejected image is scaled down just so far that, to first order, the error of the chosen one does not
-rise.
+pushes the error of the chosen image up too, and a growing margin hides it. Diffusion-SDPO (arXiv 2511.03317) scales the
+gradient of the rejected image down just so far that, to first order, the error of the chosen one does not rise.
 
     g_w, g_l   gradients of the two errors with respect to the predictions: 2 residual / (C H W)
     a step against  g_w - lambda g_l  changes err_w by  -(<g_w, g_w> - lambda <g_w, g_l>)
-    which is at most 0 for  lambda <= <g_w, g_w> / <g_w, g_l>, or any lambda where <g_w, g_l> is not above 0
+    which is at most  -mu <g_w, g_w>  for  lambda <= (1 - mu) <g_w, g_w> / <g_w, g_l>,
+    or for any lambda up to 1 where <g_w, g_l> is not above 0
+
+    here                                the authors' code
+    scale of the gradient               lambda, at most 1
+    strength                            1 / (1 - mu):  1 is mu 0, 2.5 is mu 0.6 (theirs for SDXL), 10 is mu 0.9 (SD1.5)
+    one scale for each pair             one for all pairs of a device's micro-batch
+    logistic, squared, hinge            Diffusion-DPO (logistic), DSPO, DMPO
 
 The inner products are taken between predictions, not between parameters, which costs nothing; they stand for those of
 the parameters as far as the two images share their way through the network.
@@ -29,7 +35,8 @@ def guarded(errors: PairErrors, targets: Tensor, strength: float) -> PairErrors:
     """Return the same errors, with the gradient of the less preferred image scaled by at most 1, pair by pair.
 
     strength: 0 leaves everything as it is; 1 keeps the first-order change of the preferred image's error at or below 0;
-    above 1 keeps it falling, by scaling to 1/strength of the largest safe factor.
+    above 1 keeps it falling, by scaling to 1/strength of the largest safe factor; between 0 and 1 lets it rise a
+    little. Valid for losses that push with equal force at both images, as those of the margin do.
     Raises TrainingError if the product of the residuals is not known, or the strength is below 0.
     """
     if strength == 0:
@@ -49,7 +56,7 @@ def guarded(errors: PairErrors, targets: Tensor, strength: float) -> PairErrors:
 
 
 def safe_scale(preferred_error: Tensor, product: Tensor, strength: float = 1.0) -> Tensor:
-    """Return the factor of the less preferred image's gradient, (B,) in (0, 1].
+    """Return the factor of the less preferred image's gradient, (B,) in [0, 1]; 0 where the preferred error is 0.
 
     preferred_error: (B,), mean square of the preferred image's residual. product: (B,), mean product of both residuals.
 

@@ -24,7 +24,8 @@ def squared(errors: PairErrors, targets: Tensor, beta: float, *, safeguard: floa
     """Return the loss of B pairs; `loss` is their mean.
 
     errors: each (B,). targets: (B,), the value that beta * margin should take.
-    safeguard: see `losses.safeguard`; 0 is off.
+    safeguard: see `losses.safeguard`; 0 is off. It guards pairs on their way to the target. A pair that has run past it
+    is pulled back, which is meant to raise the error of the preferred image: both images then keep their gradient.
     Where policy = reference: target^2 per pair, gradient `-2 beta target` with respect to the margin.
 
     >>> import torch
@@ -33,5 +34,9 @@ def squared(errors: PairErrors, targets: Tensor, beta: float, *, safeguard: floa
     tensor(0.2500)
     """
     check(errors, targets)
-    per_pair = (targets - beta * margin(guarded(errors, targets, safeguard))).square()
+    m = margin(errors)
+    if safeguard:
+        past = (targets - beta * m.detach()) * targets < 0
+        m = m.where(past, margin(guarded(errors, targets, safeguard)))
+    per_pair = (targets - beta * m).square()
     return LossOutput(per_pair.mean(), per_pair, metrics(errors, targets, beta))

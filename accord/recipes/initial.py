@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from accord.errors import RegistryError, did_you_mean
+from accord.errors import ConfigError, RegistryError, did_you_mean
+from accord.recipes.about import About, read_about
 
 FOLDER = files("accord.recipes")
+_VALUE = r'(?:"[^"]*"|\{[^}]*\})'  # of a choice: a name, or a table on one line
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,13 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """The first line of its comment."""
-        return self.text.splitlines()[0].lstrip("# ").rstrip(".")
+        """The first line of its comment: method, authors, venue."""
+        return self.about.title
+
+    @property
+    def about(self) -> About:
+        """Its comment, taken apart."""
+        return read_about(self.text)
 
 
 def recipes() -> tuple[str, ...]:
@@ -67,13 +74,25 @@ def initial_run_file(family: str, recipe: str) -> str:
 
 
 def with_values(recipe: Recipe, family: str) -> str:
-    """Return the recipe's text with the choices that another family needs."""
+    """Return the recipe's text with the choices that another family needs.
+
+    `[values]` may name any key of `[method]`, for some families or all: a name, or a table with options as text.
+    Raises ConfigError for a key that `[method]` does not set on one line of its own.
+    """
     text = recipe.text
     for key, by_family in recipe.values.items():
-        if key != "beta" and family in by_family:
-            value = by_family[family] if by_family[family].startswith("{") else f'"{by_family[family]}"'
-            text = re.sub(rf'^{key} = "[^"]*"', f"{key} = {value}", text, flags=re.MULTILINE)
+        if key == "beta" or family not in by_family:
+            continue
+        value = by_family[family] if by_family[family].startswith("{") else f'"{by_family[family]}"'
+        text, found = _replaced(text, key, value)
+        if found != 1:
+            raise ConfigError(f"recipe '{recipe.name}' has [values] of '{key}', but sets it {found} times in [method]")
     return text
+
+
+def _replaced(text: str, key: str, value: str) -> tuple[str, int]:
+    """Return the text with another value of this key, and how often the key was set."""
+    return re.subn(rf"^{key} = {_VALUE}", lambda _: f"{key} = {value}", text, flags=re.MULTILINE)
 
 
 def _aligned(line: str) -> str:

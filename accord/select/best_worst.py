@@ -18,7 +18,8 @@ def best_worst(
     rewards: (P, N, K); an image with any NaN is left out. Where images tie exactly for best or worst, all of them are
     paired, so that nothing depends on the order of images. A prompt whose images all tie has no pair, and is counted.
     weights: scorer -> weight of its reward in the mean, 1 where absent; the pool names the scorers. What is weighed is
-    what the calibration made: raw scores, z-scores or win rates.
+    what the calibration made: raw scores, z-scores or win rates. Raises SelectionError for a name that did not score, a
+    weight that is not finite, and weights without a pool.
     Source: CaPO (arXiv 2502.02588), single-reward selection.
 
     >>> pairs = best_worst(np.array([[[0.2], [0.9], [0.4]], [[0.5], [0.5], [0.5]]]))
@@ -33,9 +34,11 @@ def _weights(weights: dict[str, float], pool: GroupedScores | None) -> np.ndarra
     """Return the weight of each scorer, (K,)."""
     if pool is None:
         raise SelectionError("weights belong to scorers by name; call it with the pool of the rewards")
-    for name in weights:
+    for name, weight in weights.items():
         if name not in pool.scorers:
             raise SelectionError(f"weights names '{name}', which did not score{did_you_mean(name, pool.scorers)}")
+        if not np.isfinite(weight):
+            raise SelectionError(f"weights must be finite numbers, but that of '{name}' is {weight}")
     return np.array([weights.get(name, 1.0) for name in pool.scorers])
 
 

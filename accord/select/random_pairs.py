@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,17 +30,38 @@ def random_pairs(
     if num_pairs < 1:
         raise SelectionError(f"random pairs need num_pairs of at least 1, found {num_pairs}")
     usable = is_usable(rewards)
-    found: list[tuple[int, int, int]] = []
+    found = [np.empty((3, 0), dtype=np.int64)]
     dropped = {TOO_FEW: 0, "all images tied": 0}
     for p, prompt in enumerate(pool.prompt_ids):
-        images = sorted(np.flatnonzero(usable[p]).tolist(), key=lambda n: str(pool.image_ids[p, n]))
-        both = [(i, j) for i, j in itertools.combinations(images, 2) if (rewards[p, i] != rewards[p, j]).any()]
-        if not both:
+        ids = pool.image_ids[p].tolist()
+        images = np.array(sorted(np.flatnonzero(usable[p]).tolist(), key=ids.__getitem__), dtype=np.int64)
+        both = _differing(rewards[p], images)
+        if both.shape[1]:
+            drawn = _drawn(both, num_pairs, generator(seed, "random pairs", prompt))
+            found.append(np.concatenate([np.full((1, drawn.shape[1]), p), drawn]))
+        else:
             dropped[TOO_FEW if len(images) < 2 else "all images tied"] += 1
-            continue
-        draw = generator(seed, "random pairs", prompt)
-        rows = np.sort(draw.permutation(len(both))[:num_pairs])
-        turned = draw.random(len(both)) < 0.5
-        found += [(p, *(both[row][::-1] if turned[row] else both[row])) for row in rows]
-    pairs = np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
-    return IndexPairs(pairs[:, 0], pairs[:, 1], pairs[:, 2], {why: n for why, n in dropped.items() if n})
+    prompts, chosen, rejected = np.concatenate(found, axis=1)
+    order = np.lexsort((rejected, chosen, prompts))
+    counts = {reason: count for reason, count in dropped.items() if count}
+    return IndexPairs(prompts[order], chosen[order], rejected[order], counts)
+
+
+def _differing(rewards: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return the pairs of these images that some scorer tells apart, (2, pairs). rewards: (N, K)."""
+    both = images[_combinations(len(images))]
+    return both[:, (rewards[both[0]] != rewards[both[1]]).any(axis=1)]
+
+
+@lru_cache
+def _combinations(num_images: int) -> np.ndarray:
+    """Return all unordered pairs of different positions, (2, n (n - 1) / 2): (0, 1), (0, 2), ... (1, 2), ..."""
+    return np.stack(np.triu_indices(num_images, k=1))
+
+
+def _drawn(both: np.ndarray, num_pairs: int, draw: np.random.Generator) -> np.ndarray:
+    """Return `num_pairs` columns of both (2, pairs), each turned round with probability one half."""
+    count = int(both.shape[1])
+    rows = np.sort(draw.permutation(count)[:num_pairs])
+    is_turned = draw.random((count,))[rows] < 0.5
+    return np.where(is_turned, both[::-1, rows], both[:, rows])

@@ -5,6 +5,7 @@ Reads tables only: changing a rule costs no image and no scorer call.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from accord import registry
 from accord.artifacts import open_stage
 from accord.config import Choice, Config
 from accord.errors import SelectionError
+from accord.files import sha256
 from accord.manifest import load_manifest
 from accord.outcome import Outcome, reused, timed
 from accord.stats.correlation import within_prompt_correlation
@@ -29,7 +31,14 @@ def settings(config: Config) -> dict[str, Any]:
         "scorers": list(config.score.scorers),
         "scales": config.score.scales,
         **config.method.model_dump(mode="json", include={"calibration", "pairs", "target"}),
+        **_labels(config.method.pairs),
     }
+
+
+def _labels(pairs: Choice) -> dict[str, str]:
+    """Return the digest of the file that the rule reads, if it reads one: other labels are other settings."""
+    file = pairs.options.get("file")
+    return {"labels": sha256(Path(file))} if isinstance(file, str) and Path(file).is_file() else {}
 
 
 def inputs(config: Config) -> tuple[str, ...]:
@@ -56,15 +65,17 @@ def select(config: Config, redo: bool = False, progress: Progress = no_progress)
                 f"no prompt has a valid pair under '{config.method.pairs.name}' ({_reasons(found)}): "
                 "generate more images per prompt, use fewer scorers, or choose other pairs (method.pairs)"
             )
-        found, both, targets = _aimed(found, pair_scores(scores, rewards, found), config)
-        usable = targets != 0  # a target of zero says nothing about which image is better
+        targets = plugin("targets", config.method.target)(pair_scores(scores, rewards, found))
         _require_preferences(targets, config)
+        usable = targets != 0  # a target of zero says nothing about which image is better
+        found, targets = turned(found, targets < 0), np.abs(targets)
+        both = pair_scores(scores, rewards, found)
         write_rewards(stage.folder / "rewards.parquet", scores, rewards)
         write_pairs(stage.folder / "pairs.parquet", _pairs(scores, found, both, targets, usable, config))
     facts = {
         **_facts(scores, rewards, both, usable),
         "scales": dict(zip(scores.scorers, used.tolist(), strict=True)),
-        "ranges": dict(zip(scores.scorers, score_ranges(scores.values).tolist(), strict=True)),
+        "ranges": dict(zip(scores.scorers, score_ranges(scores.values).tolist(), strict=True)),  # as measured
         "share_without_preference": float((~usable).mean()),
     }
     return Outcome(stage.finish(_counts(scores, found, usable), facts), stage.folder, was_reused=False)
@@ -85,33 +96,18 @@ def _require_preferences(targets: np.ndarray, config: Config) -> None:
         )
 
 
-def _aimed(found: IndexPairs, both: PairScores, config: Config) -> tuple[IndexPairs, PairScores, np.ndarray]:
-    """Return pairs, their scores and their targets, turned round where the target prefers the rejected image.
+def turned(pairs: IndexPairs, turn: np.ndarray) -> IndexPairs:
+    """Return the pairs with chosen and rejected exchanged where `turn` (M,) is True.
 
-    So a target is never negative in the files, and "chosen" means chosen whatever the rule that found the pair.
+    Where the target prefers the rejected image: so no target is negative in the files, and "chosen" means chosen
+    whatever the rule that found the pair.
     """
-    targets = plugin("targets", config.method.target)(both)
-    turn, other = targets < 0, both.swapped()
-
-    def pick(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        return np.where(turn[:, None], two, one)
-
-    turned = IndexPairs(
-        found.prompt,
-        np.where(turn, found.rejected, found.chosen),
-        np.where(turn, found.chosen, found.rejected),
-        found.dropped,
-        None if found.labels is None else np.where(turn, -found.labels, found.labels),
+    return replace(
+        pairs,
+        chosen=np.where(turn, pairs.rejected, pairs.chosen),
+        rejected=np.where(turn, pairs.chosen, pairs.rejected),
+        labels=None if pairs.labels is None else np.where(turn, -pairs.labels, pairs.labels),
     )
-    scores = PairScores(
-        both.scorers,
-        pick(both.scores_chosen, other.scores_chosen),
-        pick(both.scores_rejected, other.scores_rejected),
-        pick(both.rewards_chosen, other.rewards_chosen),
-        pick(both.rewards_rejected, other.rewards_rejected),
-        both.ranges,
-    )
-    return turned, scores, np.abs(targets)
 
 
 def plugin(kind: str, choice: Choice) -> Any:

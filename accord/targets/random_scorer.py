@@ -1,4 +1,9 @@
-"""For each pair one scorer, drawn at random, decides: the random score of BalancedDPO's ablation."""
+"""For each pair one scorer, drawn at random, decides.
+
+    target = sign(score(chosen) - score(rejected)) of the scorer that is drawn for this pair
+
+Source: the random score of BalancedDPO's ablation (arXiv 2503.12575).
+"""
 
 from __future__ import annotations
 

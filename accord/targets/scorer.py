@@ -1,4 +1,9 @@
-"""One scorer labels the pair, by raw scores: what Diffusion-DPO's code calls AI feedback."""
+"""One scorer labels the pair, by raw scores.
+
+    target = sign(score(chosen) - score(rejected)) of this scorer
+
+Diffusion-DPO's code calls it AI feedback.
+"""
 
 from __future__ import annotations
 

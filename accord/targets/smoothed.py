@@ -3,7 +3,9 @@
     paper                          here
     r' min-max normalised reward   (score - low) / (high - low), over the scorer's range
     alpha / gamma                  p = sigmoid(r'_chosen - r'_rejected)
-    2 alpha - gamma                target = gamma (2 p - 1) = gamma tanh((r'_chosen - r'_rejected) / 2)
+    2 alpha - gamma                gamma (2 p - 1) = gamma tanh((r'_chosen - r'_rejected) / 2)
+
+    target = gamma (2 p - 1),   p = sigmoid(r'(chosen) - r'(rejected)), r' the score put on its scorer's range
 
 The target multiplies the margin inside the logistic loss: 1 is Diffusion-DPO, 0 has no gradient, and swapping the two
 images changes nothing. The paper uses one scorer, PickScore; the mean over several is ours.

@@ -1,5 +1,7 @@
 """The scorers vote, one voice each, and the majority labels the pair (BalancedDPO, arXiv 2503.12575).
 
+    target = sign(sum over scorers of sign(score(chosen) - score(rejected))), 0 in a tie
+
 Only the order of raw scores counts, so no scale needs to be made comparable. What happens in a tie is not known
 from the paper; the options cover what it could be.
 """

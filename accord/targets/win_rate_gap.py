@@ -1,4 +1,9 @@
-"""A pair counts as much as its images differ: delta R_ca of CaPO (arXiv 2502.02588)."""
+"""A pair counts as much as its images differ in calibrated reward.
+
+    target = mean over scorers of reward(chosen) - reward(rejected), in (0, 1] for win rates
+
+Source: delta R_ca of CaPO (arXiv 2502.02588).
+"""
 
 from __future__ import annotations
 

@@ -49,7 +49,10 @@ def check_loss(loss: Loss) -> None:
 
 
 def _check_start(loss: Loss, targets: Tensor) -> None:
-    """At policy = reference, descent improves the chosen image and worsens the rejected one, or the reverse."""
+    """At policy = reference, descent improves the preferred image and does not improve the other one.
+
+    That it worsens the other one is not promised: in DSPO the rejected image has no gradient at the start.
+    """
     chosen, rejected = (torch.full((5,), 0.3, requires_grad=True) for _ in range(2))
     reference, apart = torch.full((5,), 0.3), torch.zeros(5)
     errors = PairErrors(chosen, rejected, reference, reference, torch.ones(5), apart, apart, reference)

@@ -1,5 +1,6 @@
 """The command line: what a newcomer types, and what a mistake looks like."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from accord.cli.app import app, main
-from accord.recipes.initial import recipes
+from accord.cli.method import equation
+from accord.cli.terminal import console
+from accord.recipes.choices import recipe_beta, recipe_method
+from accord.recipes.elsewhere import BETAS
+from accord.recipes.initial import families, load_recipe, recipes
 from accord.version import __version__
 
 runner = CliRunner()
@@ -99,11 +104,38 @@ def test_list_and_show(arguments, shown):
 
 
 @pytest.mark.parametrize("recipe", recipes())
-def test_show_method_prints_choices_equation_and_beta(recipe):
+def test_show_method_prints_equation_choices_beta_and_what_differs(recipe, monkeypatch):
+    monkeypatch.setattr(console, "width", 100)
     found = runner.invoke(app, ["show", recipe])
     assert found.exit_code == 0, found.output
-    for word in ("pairs", "target", "loss", "noise", "reference", "minimised", "margin =", "beta", "What differs"):
-        assert word in found.output
+    assert max(map(len, found.output.splitlines())) <= 100
+    shown = " ".join(found.output.split())
+    method, about = recipe_method(recipe, "world"), load_recipe(recipe).about
+    for field in ("pairs", "target", "loss", "noise", "reference", "calibration", "weighting", "timesteps"):
+        name = method[field] if isinstance(method[field], str) else method[field]["name"]
+        assert f" {field} {name} " in shown
+    for part in (about.title, about.summary, *about.differences, *about.notes):
+        assert part in shown
+    loss = method["loss"] if isinstance(method["loss"], str) else method["loss"]["name"]
+    assert f"loss {re.split(',? {3,}', equation('losses', loss))[0]} target" in shown or loss in ("mapo", "kto", "dspo")
+    for family in families():
+        assert f" {family} {recipe_beta(recipe, family):g} " in shown
+    assert BETAS[loss].conversions[0][0] in shown
+
+
+def test_show_recipe_is_show_method():
+    assert runner.invoke(app, ["show", "recipe", "smpo"]).output == runner.invoke(app, ["show", "smpo"]).output
+
+
+def test_an_equation_is_shown_only_with_the_symbols_it_needs():
+    assert "  margin  " not in runner.invoke(app, ["show", "mapo"]).output
+    assert "  margin  " in runner.invoke(app, ["show", "dspo"]).output
+
+
+def test_every_recipe_is_listed_on_one_line(monkeypatch):
+    monkeypatch.setattr(console, "width", 100)
+    lines = runner.invoke(app, ["list", "recipes"]).output.splitlines()
+    assert len(lines) == len(recipes()) + 4
 
 
 def test_show_of_an_unknown_method_names_the_nearest(monkeypatch, capsys):

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from accord.calibrate.raw import raw
+from accord.calibrate.z_score import z_score
 from accord.errors import SelectionError
 from accord.select.best_worst import best_worst
 from accord.select.frontier import frontier
@@ -83,6 +85,61 @@ def test_weights_belong_to_scorers_by_name():
     assert (heavy.chosen.tolist(), heavy.rejected.tolist()) == ([1], [0])
     with pytest.raises(SelectionError, match="weights names 'aa'"):
         best_worst(rewards, pool_of(rewards), weights={"aa": 1.0})
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_weight_must_be_a_finite_number(weight):
+    rewards = np.array([[[1.0, 0.0], [0.0, 0.6]]])
+    with pytest.raises(SelectionError, match="that of 'b' is"):
+        best_worst(rewards, pool_of(rewards), weights={"b": weight})
+
+
+def test_a_weight_of_0_leaves_a_scorer_out_and_a_negative_one_turns_it_round():
+    rewards = np.random.default_rng(0).random((30, 6, 2))
+    first, second = best_worst(rewards[:, :, :1]), best_worst(rewards[:, :, 1:])
+    only_first = best_worst(rewards, pool_of(rewards), weights={"b": 0.0})
+    against_second = best_worst(rewards, pool_of(rewards), weights={"a": 0.0, "b": -1.0})
+    np.testing.assert_array_equal(only_first.chosen, first.chosen)
+    np.testing.assert_array_equal(only_first.rejected, first.rejected)
+    np.testing.assert_array_equal(against_second.chosen, second.rejected)
+    np.testing.assert_array_equal(against_second.rejected, second.chosen)
+
+
+def test_weights_weigh_what_the_calibration_made():
+    """A raw sum follows the scorer of the widest range; a sum of z-scores does not."""
+    scores = np.array([[[100.0, 0.0], [50.0, 5.0], [0.0, 5.0]]])
+    ranked = {
+        rule.__name__: best_worst(rule(scores, np.ones(2)), pool_of(scores), weights={"b": 2.0})
+        for rule in (raw, z_score)
+    }
+    assert (ranked["raw"].chosen.tolist(), ranked["raw"].rejected.tolist()) == ([0], [2])
+    assert (ranked["z_score"].chosen.tolist(), ranked["z_score"].rejected.tolist()) == ([1], [0])
+
+
+def test_dominating_pairs_of_equal_gap_are_all_kept():
+    rewards = np.array([[[0.75, 0.75], [0.75, 0.75], [0.25, 0.25], [0.5, 0.5]]])
+    pairs = frontier_best(rewards)
+    assert list(zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)) == [(0, 2), (1, 2)]
+
+
+@given(REWARDS, st.integers(0, 1000))
+def test_random_pairs_do_not_depend_on_the_order_of_images(rewards, seed):
+    order = np.random.default_rng(seed).permutation(5)
+    pool = pool_of(rewards)
+    moved = random_pairs(
+        rewards[:, order], GroupedScores(pool.prompt_ids, pool.image_ids[:, order], pool.scorers, rewards[:, order])
+    )
+    pairs = random_pairs(rewards, pool)
+    back = set(zip(moved.prompt.tolist(), order[moved.chosen].tolist(), order[moved.rejected].tolist(), strict=True))
+    assert back == set(zip(pairs.prompt.tolist(), pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True))
+
+
+def test_every_pair_is_drawn_equally_often():
+    rewards = np.random.default_rng(0).random((3000, 5, 1))
+    pairs = random_pairs(rewards, pool_of(rewards), num_pairs=3)
+    low, high = np.minimum(pairs.chosen, pairs.rejected), np.maximum(pairs.chosen, pairs.rejected)
+    drawn = np.bincount(low * 5 + high)[np.arange(25).reshape(5, 5)[np.triu_indices(5, 1)]]
+    np.testing.assert_allclose(drawn / 3000, 0.3, atol=4 * (0.3 * 0.7 / 3000) ** 0.5)
 
 
 @pytest.mark.parametrize("rule", [random_pairs, lambda r: best_worst(r, weights={"a": 1.0})])

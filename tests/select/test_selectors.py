@@ -98,19 +98,24 @@ def test_calibration_changes_best_of_a_sum():
 
 
 # CaPO notes, simulated with independent or correlated Gaussian rewards:
-# (K, correlation, N, cross pairs, dominated pairs, share of prompts without a pair)
+# (K, correlation, N, images on the upper frontier, on both, cross pairs, dominated pairs,
+#  share of prompts without a pair)
 SIMULATED = [
-    (3, 0.0, 4, 1.4, 1.3, 0.27),
-    (3, 0.0, 8, 7.2, 4.8, 0.011),
-    (3, 0.0, 16, 26, 14, 0.0),
-    (3, 0.3, 16, 18, 13, 0.0),
-    (2, 0.0, 16, 10.5, 8.3, 0.0),
-    (4, -0.2, 16, 9.3, 4.1, 0.055),
+    (3, 0.0, 4, 2.9, 1.9, 1.4, 1.3, 0.27),
+    (3, 0.0, 8, 4.4, 1.7, 7.2, 4.8, 0.011),
+    (3, 0.0, 16, 6.5, 1.3, 26, 14, 0.0),
+    (3, 0.3, 16, 4.5, 0.2, 18, 13, 0.0),
+    (2, 0.0, 16, 3.4, 0.1, 10.5, 8.3, 0.0),
+    (4, -0.2, 16, 13.1, 10.3, 9.3, 4.1, 0.055),
 ]
 
 
-@pytest.mark.parametrize(("num_scorers", "correlation", "num_images", "cross", "dominated", "without"), SIMULATED)
-def test_simulated_sizes_of_frontiers(num_scorers, correlation, num_images, cross, dominated, without):
+@pytest.mark.parametrize(
+    ("num_scorers", "correlation", "num_images", "on_upper", "on_both", "cross", "dominated", "without"), SIMULATED
+)
+def test_simulated_sizes_of_frontiers(
+    num_scorers, correlation, num_images, on_upper, on_both, cross, dominated, without
+):
     covariance = np.full((num_scorers, num_scorers), correlation) + (1 - correlation) * np.eye(num_scorers)
     num_prompts = 4000
     generator = np.random.default_rng(11)
@@ -121,8 +126,9 @@ def test_simulated_sizes_of_frontiers(num_scorers, correlation, num_images, cros
     crossed = (upper & ~lower).sum(axis=1) * (lower & ~upper).sum(axis=1)
     pairs = frontier(rewards)
     accepted = np.bincount(pairs.prompt, minlength=num_prompts)
-    for counts, expected in ((crossed, cross), (accepted, dominated)):
-        rounding = 0.5 if expected > 11 else 0.05
+    sizes = ((upper.sum(axis=1), on_upper), (lower.sum(axis=1), on_upper), ((upper & lower).sum(axis=1), on_both))
+    for counts, expected in (*sizes, (crossed, cross), (accepted, dominated)):
+        rounding = 0.5 if isinstance(expected, int) else 0.05
         error = counts.std() / num_prompts**0.5
         # The notes do not say how many prompts were simulated; theirs is taken to be as large as ours.
         assert counts.mean() == pytest.approx(expected, abs=rounding + 4 * 2**0.5 * error)

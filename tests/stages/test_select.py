@@ -9,9 +9,12 @@ from accord.artifacts import open_stage
 from accord.errors import ConfigError, MissingArtifact, SelectionError
 from accord.files import read_table
 from accord.images import image_id
+from accord.registry import load
 from accord.runfile import parse_config
+from accord.stages import select as module
 from accord.stages.select import select
 from accord.tables import read_pairs, write_scores
+from accord.types import IndexPairs
 
 SCORERS = ("world_alignment", "world_taste")
 
@@ -106,7 +109,7 @@ def test_missing_scores_name_the_command(tmp_path):
 
 
 def test_a_label_that_prefers_the_rejected_image_turns_the_pair_round(tmp_path):
-    """The raw sum chooses p-2 over p-3; a label by the second scorer alone turns pairs in which it disagrees."""
+    """A label by the second scorer alone turns round the pairs in which it disagrees with how they were drawn."""
     run = make_run(tmp_path, {"p": [[0, 2], [5, 0], [1, 1]]})
     rule = {"pairs": {"name": "random", "num_pairs": 3}, "target": {"name": "scorer", "scorer": "world_taste"}}
     select(config(run, **rule))
@@ -141,6 +144,57 @@ def test_labels_of_a_person_choose_and_vote(tmp_path):
     select(config(run, pairs=pairs, target={"name": "vote", "ties": "human"}))
     found = {(p.chosen_id, p.rejected_id) for p in read_pairs(run / "select" / "pairs.parquet")}
     assert found == {("p-0001", "p-0000"), ("p-0002", "p-0001")}  # a tie goes to the person, two scorers outvote one
+
+
+def test_a_persons_verdict_is_the_label_of_diffusion_dpo_and_ties_are_counted(tmp_path):
+    run = make_run(tmp_path, {"p": [[0, 0], [1, 1], [2, 2]]})
+    path = tmp_path / "labels.csv"
+    path.write_text("image_a,image_b,label\np-0000,p-0001,a\np-0000,p-0002,b\np-0001,p-0002,tie\n")
+    pairs = {"name": "labelled", "file": str(path)}
+    outcome = select(config(run, pairs=pairs, target="one"))
+    found = read_pairs(run / "select" / "pairs.parquet")
+    assert {(p.chosen_id, p.rejected_id) for p in found} == {("p-0000", "p-0001"), ("p-0002", "p-0000")}
+    assert outcome.manifest.counts["pairs_without_preference"] == 1
+    select(config(run, pairs=pairs, target={"name": "one", "use_labels": False}))
+    found = read_pairs(run / "select" / "pairs.parquet")
+    assert {p.chosen_id for p in found} == {"p-0001", "p-0002"}
+    assert len(found) == 3
+
+
+def test_other_labels_in_the_same_file_are_not_taken_for_the_old_ones(tmp_path):
+    run, path = make_run(tmp_path, {"p": [[0, 0], [1, 1]]}), tmp_path / "labels.csv"
+    labelled = config(run, pairs={"name": "labelled", "file": str(path)}, target="one")
+    for label, chosen in (("a", "p-0000"), ("b", "p-0001")):
+        path.write_text(f"image_a,image_b,label\np-0000,p-0001,{label}\n")
+        assert not select(labelled).was_reused
+        assert [p.chosen_id for p in read_pairs(run / "select" / "pairs.parquet")] == [chosen]
+    assert select(labelled).was_reused
+
+
+def test_a_missing_file_of_labels_is_one_clear_line(tmp_path):
+    run = make_run(tmp_path, CONFLICT)
+    with pytest.raises(SelectionError, match="there is no file of labels"):
+        select(config(run, pairs={"name": "labelled", "file": str(tmp_path / "none.csv")}))
+
+
+def test_a_target_without_a_value_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        module.registry, "load", lambda kind, name: odd_target if kind == "targets" else load(kind, name)
+    )
+    with pytest.raises(SelectionError, match=r"target 'one' has no value for 1 of 3 pairs.*leave out the scorer"):
+        select(config(make_run(tmp_path, {"p": [[0, 0], [1, 1], [2, 2]]}), pairs="random", target="one"))
+    assert not (tmp_path / "select" / "pairs.parquet").exists()
+
+
+def odd_target(pairs):
+    return np.where(np.arange(len(pairs.rewards_chosen)) == 1, np.nan, 1.0)
+
+
+def test_turning_a_pair_round_turns_its_label_too():
+    pairs = IndexPairs(*np.array([[0, 0], [1, 2], [3, 0]]), {"why": 1}, np.array([1.0, -1.0]))
+    found = module.turned(pairs, np.array([False, True]))
+    assert (found.chosen.tolist(), found.rejected.tolist(), found.labels.tolist()) == ([1, 0], [3, 2], [1.0, 1.0])
+    assert found.dropped == {"why": 1}
 
 
 def test_smoothing_uses_the_ranges_of_the_run_and_records_them(tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import SelectionError
+from accord.targets.one import one
 from accord.targets.random_scorer import random_scorer
 from accord.targets.scorer import scorer
 from accord.targets.smoothed import smoothed
@@ -58,6 +59,34 @@ def test_ties_take_the_rule_they_are_given():
     assert vote(both, ties="graded", human_votes=True).tolist() == pytest.approx([-1 / 3, 0, 1 / 3])
 
 
+def test_a_persons_label_comes_before_the_rewards_unless_it_is_set_aside():
+    both = pairs([[1, 1], [1, 1], [1, 1], [-1, 0]], labels=np.array([-1.0, 0.0, 1.0, np.nan]))
+    assert one(both).tolist() == [-1, 0, 1, -1]
+    assert one(both.swapped()).tolist() == [1, 0, -1, 1]
+    assert one(both, use_labels=False).tolist() == [1, 1, 1, -1]
+
+
+@given(GAPS)
+def test_swapping_turns_every_rule_for_ties_round_also_with_a_persons_vote(gaps):
+    labels = np.random.default_rng(0).integers(-1, 2, size=len(gaps)).astype(float)
+    both = pairs(gaps, labels=labels)
+    for ties in ("drop", "human", "graded", "scorer:s0"):
+        for human_votes in (False, True):
+            found = vote(both, ties=ties, human_votes=human_votes)
+            assert np.array_equal(vote(both.swapped(), ties=ties, human_votes=human_votes), -found)
+
+
+def test_a_vote_that_a_person_never_gave_is_not_made_up():
+    with pytest.raises(SelectionError, match="not every pair has a person's label"):
+        vote(pairs([[1, 1]], labels=np.array([np.nan])), human_votes=True)
+
+
+def test_an_unscored_image_leaves_the_pair_without_a_target():
+    both = pairs([[np.nan, 1.0]], ranges=np.array([[0.0, 1.0]] * 2))
+    for rule in (vote, scorer, smoothed, lambda x: vote(x, ties="graded")):
+        assert np.isnan(rule(both)).all()
+
+
 @pytest.mark.parametrize(("quality", "share"), [(0.5, 0.375), (0.7, 0.2646), (0.8, 0.1536)])
 def test_the_tie_rate_of_four_scorers_is_that_of_the_binomial(quality, share):
     """6 q^2 (1 - q)^2: four scorers that are each right with probability q."""
@@ -107,6 +136,30 @@ def test_smoothing_is_antisymmetric_and_zero_at_equality():
     assert found[1] == 0
     assert found[0] == pytest.approx(5 * (np.tanh(0.25) + np.tanh(0.125)))
     assert smoothed(both, gamma=1.0, scorer="s0", score_range="measured")[2] == pytest.approx(-np.tanh(0.25))
+
+
+def test_equal_scores_have_no_preference_whatever_the_person_says():
+    """SmPO notes: human labels have no influence on this loss."""
+    both = pairs([[0.0], [2.0]], names=("pickscore",), labels=np.array([1.0, -1.0]))
+    assert smoothed(both)[0] == 0
+    assert smoothed(both)[1] > 0
+
+
+def test_a_small_gap_counts_in_proportion_and_a_large_one_less():
+    both = pairs([[0.01], [0.02], [100.0]], ranges=np.array([[0.0, 1.0]]))
+    small, double, large = smoothed(both)
+    assert double == pytest.approx(2 * small, rel=1e-3)
+    assert small == pytest.approx(10 * 0.01 / 2, rel=1e-3)
+    assert large == pytest.approx(10)
+
+
+def test_several_scorers_count_alike_in_the_mean_of_their_smoothed_preferences():
+    ranges = np.array([[0.0, 10.0], [0.0, 0.1]])
+    both = pairs([[1.0, 0.04]], ranges=ranges)
+    alone = [smoothed(both, scorer=name)[0] for name in both.scorers]
+    assert smoothed(both)[0] == pytest.approx(np.mean(alone))
+    with pytest.raises(SelectionError, match="'so' did not score these pairs; known: s0, s1"):
+        smoothed(both, scorer="so")
 
 
 def test_a_range_that_is_not_known_is_asked_for():
