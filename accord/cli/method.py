@@ -40,7 +40,7 @@ def show_method(name: str) -> None:
     _head("Minimised")
     _grid(_equations(chosen["loss"].name, chosen["target"].name))
     _head("Choices, as for the embedded world")
-    rows = [(field, _told(choice), _summary(METHOD_KINDS[field], choice.name)) for field, choice in chosen.items()]
+    rows = [(field, _told(choice), summary_of(METHOD_KINDS[field], choice.name)) for field, choice in chosen.items()]
     _table(("", "choice", "what it is"), [*rows, ("error space", str(method["error_space"]), _space(method))])
     _beta(recipe, chosen["loss"].name)
     _head(DIFFERS.rstrip(":"))
@@ -95,7 +95,7 @@ def _space(method: dict[str, Any]) -> str:
     }[method["error_space"]]
 
 
-def _summary(kind: str, name: str) -> str:
+def summary_of(kind: str, name: str) -> str:
     """Return the first sentence of a plug-in's documentation, without shapes and sources."""
     plugin: Any = registry.load(kind, name)
     several_in_a_file = ("weightings", "timestep_samplings", "references")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from accord import registry
-from accord.cli.method import show_method
+from accord.cli.method import show_method, summary_of
 from accord.cli.terminal import console
 from accord.engine.scoring import scorer_card
 from accord.errors import RegistryError, did_you_mean
@@ -68,7 +68,7 @@ def _summary(kind: str, name: str) -> str:
         return load_recipe(name).title
     if kind == "scorers":
         return scorer_card(name).summary
-    return (inspect.getdoc(registry.load(kind, name)) or "").split("\n\n")[0].replace("\n", " ")
+    return summary_of(kind, name)
 
 
 def _show_scorer(name: str) -> None:
