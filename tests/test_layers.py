@@ -12,7 +12,7 @@ LAYERS = (
     {"diffusion", "noise", "calibrate", "select", "targets", "losses", "stats"},
     {"models", "scorers", "benchmarks", "world"},
     {"train", "engine", "report", "recipes"},
-    {"stages"},
+    {"stages", "export"},
     {"pipeline", "compare", "cli", "testing", "__main__"},
 )
 LAYER_OF = {area: number for number, areas in enumerate(LAYERS) for area in areas}

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from accord.cli.compare import compare
+from accord.cli.export import export
 from accord.cli.show import show_list, show_plugin
 from accord.cli.soup import soup
 from accord.cli.stages import print_plan, run_and_print
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(world, name="world")
+app.add_typer(export, name="export")
 app.command()(compare)
 
 

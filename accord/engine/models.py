@@ -39,10 +39,11 @@ def model_identity(config: Config) -> dict[str, Any]:
     """
     named = config.model.model_dump(include={"family", "path", "revision", "dtype"})
     folder = Path(model_path(config.model.path))
-    return {**named, "weights": _folder_hash(folder) if folder.is_dir() else None}
+    return {**named, "weights": folder_hash(folder) if folder.is_dir() else None}
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
+    """Return the SHA-256 over all of a folder's files that loading a model can read."""
     from accord.models.fingerprint import model_files
 
     names = tuple(sorted(model_files(folder)))

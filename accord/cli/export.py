@@ -1,0 +1,37 @@
+"""`accord export`: what other programs load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from accord.cli.terminal import console
+
+export = typer.Typer(help="Write what other programs load.", no_args_is_help=True)
+
+Run = Annotated[Path, typer.Argument(help="A run folder whose training has finished, or a soup.")]
+Out = Annotated[Path, typer.Argument(help="A new folder.")]
+
+
+@export.callback()
+def _export() -> None:
+    """Write what other programs load."""
+
+
+@export.command()
+def model(
+    run: Run,
+    out: Out,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Type of the saved weights.")
+    ] = "float32",
+    base: Annotated[str, typer.Option(help="Where the base model is, if it was moved since training.")] = "",
+) -> None:
+    """A complete diffusers pipeline: the base model with what was trained merged into its weights."""
+    from accord.export.model import export_model  # torch and diffusers take seconds to import
+
+    export_model(run, out, dtype, base)
+    console.print(f"[green]✓[/] pipeline in {dtype}: {escape(str(out))}")

@@ -1,0 +1,55 @@
+"""Tiny pipelines of every family, and runs that trained an adapter beside them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+
+from accord.engine.models import folder_hash
+from accord.manifest import Manifest
+from accord.models import ModelSettings, open_model
+from accord.testing.pipelines import save_tiny_pipeline
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory) -> Callable[[str], Path]:
+    """Return the folder of a family's tiny pipeline, made at its first use."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = save_tiny_pipeline(family, tmp_path_factory.mktemp("tiny") / family)
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture
+def run_of(folder_of, tmp_path) -> Callable[..., Path]:
+    """Return a run folder whose training has finished, with an adapter that changes the model visibly."""
+
+    def run(family: str, targets: tuple[str, ...] = (), **options) -> Path:
+        folder = tmp_path / f"run-{family}"
+        model = open_model(ModelSettings(family, str(folder_of(family))), ("denoiser",))
+        options = {"r": 4, "lora_alpha": 11.0} | options
+        config = peft.LoraConfig(target_modules=[*(targets or model.lora_targets)], **options)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            policy = peft.get_peft_model(model.denoiser, config)
+            for name, parameter in policy.named_parameters():
+                if ".lora_B." in name:
+                    torch.nn.init.normal_(parameter, std=0.1)
+        state = peft.get_peft_model_state_dict(policy)
+        model.save_adapter(state, folder / "train" / "adapter", policy.peft_config["default"])
+        base = {"family": family, "path": str(folder_of(family)), "weights": folder_hash(folder_of(family))}
+        Manifest("train", {"model": base}, {}, {}, {}).save(folder / "train")
+        return folder
+
+    return run
