@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -22,10 +22,11 @@ def closing_table(results: Mapping[str, Any]) -> Table:
     caption = "bold: highest; ≈: not told apart from it" + (f"; {missing} cells did not finish" if missing else "")
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold",
                   box=box.HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
-    table.add_column("arm", overflow="fold")
+    table.add_column("arm", no_wrap=True)
     table.add_column("mean of rewards", justify="right", no_wrap=True)
+    shared = _shared_prefix(judges(results))
     for name in judges(results):
-        table.add_column(escape(name), justify="right")
+        table.add_column(escape(name.removeprefix(shared)), justify="right", overflow="fold")
     has_checker = any(scorer["role"] == "checker" for scorer in results["scorers"])
     if has_checker:
         table.add_column("skill, points", justify="right")
@@ -37,6 +38,16 @@ def closing_table(results: Mapping[str, Any]) -> Table:
         skill = [points(rows[arm]["skill"]).split(" ")[0]] if has_checker else []
         table.add_row(escape(arm), f"[bold]{text}[/]" if which == "best" else text, *rates, *skill)
     return table
+
+
+def _shared_prefix(names: Sequence[str]) -> str:
+    """Return the words, up to an underscore, that all names begin with: they tell no column from another."""
+    if len(names) < 2:
+        return ""
+    ends = [n + 1 for n, letter in enumerate(names[0]) if letter == "_"]
+    return max(
+        (names[0][:n] for n in ends if all(name.startswith(names[0][:n]) for name in names)), key=len, default=""
+    )
 
 
 def _short(interval: Mapping[str, Any] | None) -> str:

@@ -194,6 +194,15 @@ def test_the_closing_table_has_the_best_arm_first(shown):
     assert cell(shown[0]["arms"]["capo_frs"]["mean_trained"]) in rows[0]
 
 
+def test_in_a_narrow_terminal_every_arm_keeps_its_name_on_one_line(shown):
+    out = io.StringIO()
+    Console(file=out, width=80).print(closing_table(shown[0]))
+    text = out.getvalue()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for arm in ARMS:
+        assert any(line.startswith(arm) for line in text.splitlines())
+
+
 def test_names_of_near_points_do_not_cover_each_other():
     places = [(100.0, 100.0), (104.0, 101.0), (101.0, 104.0), (98.0, 99.0), (290.0, 100.0)]
     labels = place_labels(["first_arm", "second_arm", "third_arm", "fourth_arm", "at_the_edge"], places, (300.0, 240.0))
