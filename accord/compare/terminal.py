@@ -44,10 +44,8 @@ def _shared_prefix(names: Sequence[str]) -> str:
     """Return the words, up to an underscore, that all names begin with: they tell no column from another."""
     if len(names) < 2:
         return ""
-    ends = [n + 1 for n, letter in enumerate(names[0]) if letter == "_"]
-    return max(
-        (names[0][:n] for n in ends if all(name.startswith(names[0][:n]) for name in names)), key=len, default=""
-    )
+    starts = [names[0][: n + 1] for n, letter in enumerate(names[0]) if letter == "_"]
+    return max((start for start in starts if all(name.startswith(start) for name in names)), key=len, default="")
 
 
 def _short(interval: Mapping[str, Any] | None) -> str:
