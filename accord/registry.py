@@ -25,6 +25,7 @@ TABLES: dict[str, dict[str, str]] = {
         "sdxl": "accord.models.sdxl:StableDiffusionXL",
         "sd3": "accord.models.sd3:StableDiffusion3",
         "flux": "accord.models.flux:Flux",
+        "sana": "accord.models.sana:Sana",
     },
     "scorers": {
         "world_alignment": "accord.world.rewards.alignment:Alignment",

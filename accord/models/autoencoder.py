@@ -19,6 +19,12 @@ PIXELS_AT_ONCE = 2 * 1024 * 1024
 """Decoding needs a few kilobytes per pixel: this keeps a large batch within a few gigabytes."""
 
 
+def pixels_per_latent(config: Any) -> int:
+    """Return how many pixels wide one latent position is: every block but one halves the width."""
+    blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
+    return 2 ** (len(blocks) - 1)
+
+
 def statistics(config: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return offset and scale, broadcastable to (B, C, H, W), with scaled = (latents - offset) * scale."""
     scale = like.new_tensor(config["scaling_factor"])
@@ -33,7 +39,7 @@ def decode(vae: Any, latents: Tensor) -> list[np.ndarray]:
     """Return B images (H, W, 3) uint8 of scaled latents (B, C, H, W)."""
     offset, scale = statistics(vae.config, latents)
     latents = latents / scale + offset
-    pixels = latents.shape[-2] * latents.shape[-1] * 4 ** (len(vae.config.block_out_channels) - 1)
+    pixels = latents.shape[-2] * latents.shape[-1] * pixels_per_latent(vae.config) ** 2
     images: list[np.ndarray] = []
     for chunk in latents.split(max(1, PIXELS_AT_ONCE // pixels)):
         decoded = vae.decode(chunk.to(vae.device, vae.dtype), return_dict=False)[0]
@@ -52,10 +58,14 @@ def encode(vae: Any, images: Sequence[np.ndarray]) -> Tensor:
     """Return scaled latents (B, C, H, W) float32 of uint8 RGB images (H, W, 3) of one size: the mode, no sampling."""
     values = to_values(images)
     step = max(1, PIXELS_AT_ONCE // (values.shape[-2] * values.shape[-1]))
-    chunks = [vae.encode(chunk.to(vae.device, vae.dtype)).latent_dist.mode() for chunk in values.split(step)]
-    latents = torch.cat(chunks).float()
+    latents = torch.cat([mode(vae.encode(chunk.to(vae.device, vae.dtype))) for chunk in values.split(step)]).float()
     offset, scale = statistics(vae.config, latents)
     return (latents - offset) * scale
+
+
+def mode(encoded: Any) -> Tensor:
+    """Return the most likely latents (B, C, H, W) of what an autoencoder gave; some give no distribution at all."""
+    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
 
 
 def to_values(images: Sequence[np.ndarray]) -> Tensor:

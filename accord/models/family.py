@@ -1,4 +1,4 @@
-"""What a model family must say: everything that differs between Stable Diffusion, SDXL, SD3 and FLUX."""
+"""What a model family must say: everything that differs between one kind of pipeline and another."""
 
 from __future__ import annotations
 

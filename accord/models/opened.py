@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accord.errors import ModelError
+from accord.models import autoencoder
 from accord.models.folders import fetch_file, read_json
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class OpenedPipeline:
     @property
     def pixels_per_latent(self) -> int:
         """Return how many pixels wide one latent position is."""
-        return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
+        return autoencoder.pixels_per_latent(self.config("vae"))
 
     def config(self, component: str) -> Mapping[str, Any]:
         """Return the `config.json` of a component, whether it was loaded or not."""

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from accord.models.quiet import quiet
-from accord.testing.tokenizers import clip_tokenizer, t5_tokenizer
+from accord.testing.tokenizers import clip_tokenizer, gemma_tokenizer, t5_tokenizer
 from accord.world import architecture
 from accord.world.tokenizer import make_tokenizer
 
@@ -223,6 +223,59 @@ def flux() -> Any:
     )
 
 
+def sana() -> Any:
+    """Return Sana in small: Gemma, an autoencoder of 8 x 8 pixels per latent, DPM-Solver++, flow with shift 3."""
+    tokenizer = gemma_tokenizer()
+    text_encoder = transformers.Gemma2Model(
+        transformers.Gemma2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=37,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+        )
+    )
+    blocks, widths, scales = (
+        ("ResBlock", "ResBlock", "ResBlock", "EfficientViTBlock"),
+        (8, 8, 8, 16),
+        ((), (), (), (5,)),
+    )
+    vae = diffusers.AutoencoderDC(
+        latent_channels=8,
+        attention_head_dim=4,
+        encoder_block_types=blocks,
+        decoder_block_types=blocks,
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        encoder_layers_per_block=(1,) * 4,
+        decoder_layers_per_block=(1,) * 4,
+        encoder_qkv_multiscales=scales,
+        decoder_qkv_multiscales=scales,
+        scaling_factor=0.41407,
+    )
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=16,
+        cross_attention_dim=32,
+        caption_channels=WIDTH,
+        sample_size=SIZE // 8,
+        qk_norm="rms_norm_across_heads",
+    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    return diffusers.SanaPipeline(
+        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler
+    )
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "world": world,
     "sd15": sd15,
@@ -231,4 +284,5 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "sd3_without_t5": lambda: sd3(with_t5=False),
     "flux": flux,
+    "sana": sana,
 }

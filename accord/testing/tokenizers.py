@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import CLIPTokenizer, GemmaTokenizer, T5Tokenizer
 
 PIECES = ("red", "green", "blue", "circle", "square", "triangle", "above", "two", "three", "and", "of", "on", "a")
 
@@ -32,3 +32,12 @@ def t5_tokenizer(length: int = 512) -> T5Tokenizer:
     letters = [(chr(code), -5.0) for code in range(ord(" ") + 1, ord("~") + 1)]
     words = [(f"▁{word}", -3.0) for word in PIECES]
     return T5Tokenizer(vocab=[*special, *words, *letters], extra_ids=0, model_max_length=length)
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Return Gemma's tokenizer over letters and a few words, with the real one's special tokens."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *(chr(code) for code in range(ord(" ") + 1, 127))]
+    merges: Any = [("▁" + word[:end], word[end]) for word in PIECES for end in range(len(word))]
+    merges = list(dict.fromkeys(merges))
+    vocabulary = {token: number for number, token in enumerate([*special, *(a + b for a, b in merges)])}
+    return GemmaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True)

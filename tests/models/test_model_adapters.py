@@ -9,7 +9,7 @@ import pytest
 import safetensors
 import torch
 from test_model_generate import plain_pipeline
-from tiny_models import SAMPLER, TEXTS
+from tiny_models import PLAIN, SAMPLER, TEXTS
 
 from accord.errors import ModelError
 from accord.models import ModelSettings, open_model
@@ -17,7 +17,7 @@ from accord.models.export import export_pipeline
 from accord.models.quiet import quiet
 
 
-@pytest.fixture(params=("world", "sdxl", "sd3", "flux"))
+@pytest.fixture(params=("world", "sdxl", "sd3", "flux", "sana"))
 def family(request) -> str:
     """Return a family of each kind of pipeline; Stable Diffusion 1 and 2 are the world's."""
     return request.param
@@ -71,7 +71,7 @@ OTHER_OPTIONS = {"rank": 3, "alpha": 24.0, "use_rslora": True, "rank_pattern": {
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("world", {}), ("sdxl", {}), ("sd3", {}), ("flux", {}), ("sd15", OTHER_OPTIONS)]
+    ("name", "options"), [("world", {}), ("sdxl", {}), ("sd3", {}), ("flux", {}), ("sana", {}), ("sd15", OTHER_OPTIONS)]
 )
 def test_plain_diffusers_computes_what_the_policy_computed(name, options, folder_of, tmp_path):
     """Rank 4 and alpha 11: an adapter without its alpha in the file would act with 4/11 of its strength."""
@@ -100,7 +100,7 @@ def test_generation_uses_the_loaded_adapter_as_plain_diffusers_does(family, fold
     with quiet():
         plain = pipeline(
             TEXTS[0], num_inference_steps=3, guidance_scale=3.0, height=32, width=32,
-            generator=torch.Generator().manual_seed(1),
+            generator=torch.Generator().manual_seed(1), **PLAIN.get(family, {}),
         ).images[0]  # fmt: skip
     assert np.abs(tuned.images[0].astype(int) - np.asarray(plain).astype(int)).max() <= 1
     assert "adapter" in model.fingerprint()

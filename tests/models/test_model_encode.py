@@ -1,5 +1,7 @@
 """Texts and images as the denoiser sees them."""
 
+import inspect
+
 import diffusers
 import numpy as np
 import pytest
@@ -52,6 +54,21 @@ def test_sdxl_without_forced_zeros_encodes_the_empty_text(tmp_path, folder_of):
     assert conditioning["prompt_embeds"].abs().max() > 0.1
 
 
+def test_sana_puts_its_instruction_before_a_prompt_only(shared):
+    """As its pipeline does: the first token and the last 299 are kept, and the unconditional text stands bare."""
+    model = shared("sana")
+    ours = model.encode_prompts([TEXTS[0], ""])
+    lines = inspect.signature(diffusers.SanaPipeline.__call__).parameters["complex_human_instruction"].default
+    with torch.no_grad():
+        embeds, mask, negative, negative_mask = model.opened.pipe.encode_prompt(
+            TEXTS[0], negative_prompt="", complex_human_instruction=lines
+        )
+        plain, _, _, _ = model.opened.pipe.encode_prompt(TEXTS[0], False)
+    torch.testing.assert_close(ours["prompt_embeds"], torch.cat([embeds, negative]), rtol=1e-4, atol=1e-5)
+    assert torch.equal(ours["attention_mask"], torch.cat([mask, negative_mask]))
+    assert (ours["prompt_embeds"][:1] - plain).abs().max() > 1e-3
+
+
 def test_sd3_needs_no_t5_and_no_transformer_to_encode(folder_of, shared):
     whole = shared("sd3_without_t5")
     text_only = open_model(ModelSettings("sd3", str(folder_of("sd3_without_t5"))), ("text",))
@@ -77,9 +94,10 @@ def test_images_are_encoded_to_the_scaled_mode(family, shared):
     assert not latents.requires_grad
     values = pipe.image_processor.preprocess(np.stack(PICTURES) / 255.0).float()
     with torch.no_grad():
-        mode = pipe.vae.encode(values).latent_dist.mode()
+        encoded = pipe.vae.encode(values)
+    mode = encoded.latent if family == "sana" else encoded.latent_dist.mode()
     config = pipe.vae.config
-    torch.testing.assert_close(latents, (mode - (config.shift_factor or 0.0)) * config.scaling_factor)
+    torch.testing.assert_close(latents, (mode - (config.get("shift_factor") or 0.0)) * config.scaling_factor)
 
 
 def test_encoding_an_image_does_not_depend_on_its_neighbours(family, shared):

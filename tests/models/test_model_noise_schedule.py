@@ -20,6 +20,7 @@ EXPECTED = {
     "sdxl": ("epsilon", VariancePreserving),
     "sd3": ("flow", RectifiedFlow),
     "flux": ("flow", RectifiedFlow),
+    "sana": ("flow", RectifiedFlow),
 }
 
 
@@ -35,7 +36,7 @@ def test_prediction_and_schedule_come_from_the_scheduler(family, shared):
     assert isinstance(model.schedule, schedule)
 
 
-@pytest.mark.parametrize(("name", "shift"), [("world", 3.0), ("sd3", 3.0), ("flux", math.exp(1.15))])
+@pytest.mark.parametrize(("name", "shift"), [("world", 3.0), ("sd3", 3.0), ("sana", 3.0), ("flux", math.exp(1.15))])
 def test_shift_is_the_schedulers(name, shift, shared):
     assert shared(name).schedule.shift == pytest.approx(shift)
 

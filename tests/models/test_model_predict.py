@@ -3,7 +3,7 @@
 import diffusers
 import pytest
 import torch
-from tiny_models import SAMPLER, TEXTS
+from tiny_models import PLAIN, SAMPLER, TEXTS
 from torch import nn
 
 from accord.models import ModelSettings, open_model
@@ -31,7 +31,7 @@ def calls_of_the_pipeline(model):
         with torch.no_grad():
             model.opened.pipe(
                 prompt=list(TEXTS[:2]), num_inference_steps=2, guidance_scale=1.0, height=32, width=32, latents=noise,
-                output_type="latent",
+                output_type="latent", **PLAIN.get(model.family, {}),
             )  # fmt: skip
     finally:
         hook.remove()
@@ -45,7 +45,7 @@ def test_equals_what_the_pipeline_computes(family, shared):
     assert len(calls) >= 2
     for args, kwargs, output in calls:
         latents = args[0] if args else kwargs["hidden_states"]
-        timestep = args[1] if args else kwargs["timestep"]
+        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
         if family == "flux":
             latents, output = (model._family.unpack(x, 16, 16) for x in (latents, output))
             timestep = timestep * 1000
@@ -97,7 +97,10 @@ def test_the_denoiser_may_be_wrapped(family, shared):
 
 @pytest.mark.parametrize(
     ("family", "dtype"),
-    [("world", "float16"), ("sdxl", "float16"), ("sdxl", "bfloat16"), ("sd3", "bfloat16"), ("flux", "bfloat16")],
+    [
+        *(("world", "float16"), ("sdxl", "float16"), ("sdxl", "bfloat16")),
+        *(("sd3", "bfloat16"), ("flux", "bfloat16"), ("sana", "bfloat16")),
+    ],
 )
 def test_half_precision_predicts_and_draws(family, dtype, folder_of, shared):
     model = open_model(ModelSettings(family, str(folder_of(family)), dtype=dtype))

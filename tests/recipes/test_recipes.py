@@ -64,7 +64,7 @@ def test_a_recipe_is_complete(recipe):
 
 
 @RECIPES
-@pytest.mark.parametrize("family", ["world", "sd3", "flux"])
+@pytest.mark.parametrize("family", ["world", "sd3", "flux", "sana"])
 def test_flow_models_have_errors_of_the_velocity(recipe, family):
     assert recipe_method(recipe, family)["error_space"] == "native"
     assert recipe_method(recipe, "sdxl")["error_space"] == "epsilon"

@@ -27,11 +27,12 @@ PROMPTS = [f"prompt {letter}" for letter in "abcd"]
 class Latents:
     """Latents of the size of the tiny pipelines, one draw per image."""
 
-    channels: int
+    shape: tuple[int, int, int]
 
     def get(self, ids: Sequence[str]) -> torch.Tensor:
-        shape = (self.channels, 16, 16)
-        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(address(1, i))) for i in ids])
+        return torch.stack(
+            [torch.randn(self.shape, generator=torch.Generator().manual_seed(address(1, i))) for i in ids]
+        )
 
 
 @dataclass
@@ -47,8 +48,7 @@ class Texts:
 def opened(family, folder, dtype="float32"):
     model = open_model(ModelSettings(family, str(save_tiny_pipeline(family, folder)), dtype=dtype))
     table = PairTable(tuple(PROMPTS), tuple(f"{p}-1" for p in PROMPTS), tuple(f"{p}-0" for p in PROMPTS), np.ones(4))
-    channels = model.latent_shape(32, 32)[0]
-    return model, PairData(table, Latents(channels), Texts(model))
+    return model, PairData(table, Latents(model.latent_shape(32, 32)), Texts(model))
 
 
 def loss_of_diffusers(pipe, policy, data, step, settings):
@@ -104,7 +104,8 @@ def test_the_loss_is_diffusers_diffusion_dpo(tmp_path, family, space):
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 @pytest.mark.parametrize(
-    ("family", "dtype"), [("sdxl", "float32"), ("sd3", "float32"), ("flux", "float32"), ("sd15", "bfloat16")]
+    ("family", "dtype"),
+    [("sdxl", "float32"), ("sd3", "float32"), ("flux", "float32"), ("sana", "float32"), ("sd15", "bfloat16")],
 )
 def test_every_family_trains_and_starts_from_the_reference(tmp_path, family, dtype, mode):
     AcceleratorState._reset_state(reset_partial_state=True)
