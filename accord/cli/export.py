@@ -13,6 +13,7 @@ from accord.cli.terminal import console
 export = typer.Typer(help="Write what other programs load.", no_args_is_help=True)
 
 Run = Annotated[Path, typer.Argument(help="A run folder whose training has finished, or a soup.")]
+Type = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="Type of the saved weights.")]
 Out = Annotated[Path, typer.Argument(help="A new folder.")]
 
 
@@ -22,12 +23,26 @@ def _export() -> None:
 
 
 @export.command()
+def adapter(
+    run: Run,
+    out: Out,
+    layout: Annotated[
+        Literal["diffusers", "comfyui"], typer.Option(help="comfyui is also what the web UIs load.")
+    ] = "diffusers",
+    dtype: Type = "float32",
+) -> None:
+    """The LoRA adapter as one file, in the layout of the program that is to load it."""
+    from accord.export.adapter import export_adapter  # torch and diffusers take seconds to import
+
+    path = export_adapter(run, out, layout, dtype)
+    console.print(f"[green]✓[/] adapter for {layout} in {dtype}: {escape(str(path))}")
+
+
+@export.command()
 def model(
     run: Run,
     out: Out,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Type of the saved weights.")
-    ] = "float32",
+    dtype: Type = "float32",
     base: Annotated[str, typer.Option(help="Where the base model is, if it was moved since training.")] = "",
 ) -> None:
     """A complete diffusers pipeline: the base model with what was trained merged into its weights."""

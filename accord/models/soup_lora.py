@@ -88,15 +88,18 @@ def side_by_side(parts: Sequence[Factors], weights: Sequence[float]) -> Factors:
     return Factors(torch.cat(rows, dim=1).flatten(0, 1).contiguous(), torch.cat(columns, dim=1).contiguous(), 1.0)
 
 
-def read_lora(folder: Path, name: str) -> dict[str, Factors]:
-    """Return layer -> factors, the layers as `unet.<module>`. Raises ModelError for what is no plain LoRA."""
+def read_lora(folder: Path, name: str, wanted: str = "averaged") -> dict[str, Factors]:
+    """Return layer -> factors, the layers as `unet.<module>`. Raises ModelError for what is no plain LoRA.
+
+    `name` and `wanted` are for messages: whose adapter it is, and what is to be done with it.
+    """
     try:
         with safe_open(folder / LORA_FILE, "pt") as file:
             notes = json.loads((file.metadata() or {}).get(TOLD, "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"the adapter in '{name}' cannot be read: {first_line(error)}") from error
-    _require_plain(notes, name)
+    _require_plain(notes, name, wanted)
     factors: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         matched = KEY.fullmatch(key)
@@ -104,7 +107,7 @@ def read_lora(folder: Path, name: str) -> dict[str, Factors]:
             problem = (
                 "is no LoRA factor in diffusers' layout" if matched is None else "holds numbers that are not finite"
             )
-            raise ModelError(f"the adapter in '{name}' cannot be averaged: {key} {problem}")
+            raise ModelError(f"the adapter in '{name}' cannot be {wanted}: {key} {problem}")
         factors.setdefault(matched["layer"], {})[matched["factor"]] = tensor
     broken = [layer for layer, pair in factors.items() if len(pair) != 2]
     if broken or not factors:
@@ -113,12 +116,12 @@ def read_lora(folder: Path, name: str) -> dict[str, Factors]:
     return {layer: Factors(p["A"], p["B"], scale_of(layer, p["A"].shape[0], notes)) for layer, p in factors.items()}
 
 
-def _require_plain(notes: Mapping[str, Any], name: str) -> None:
+def _require_plain(notes: Mapping[str, Any], name: str, wanted: str) -> None:
     """Raise ModelError if the adapter does more to a layer than to add a product."""
     more = [key for key, value in notes.items() if key.endswith((".use_dora", ".lora_bias")) and value]
     more += [key for key, value in notes.items() if key.endswith(".bias") and value != "none"]
     if more:
-        raise ModelError(f"the adapter in '{name}' cannot be averaged exactly: it is no plain LoRA ({more[0]} is set)")
+        raise ModelError(f"the adapter in '{name}' cannot be {wanted} exactly: it is no plain LoRA ({more[0]} is set)")
 
 
 def scale_of(layer: str, rank: int, notes: Mapping[str, Any]) -> float:
@@ -132,7 +135,7 @@ def scale_of(layer: str, rank: int, notes: Mapping[str, Any]) -> float:
     return float(alpha / rank**0.5 if told.get("use_rslora") else alpha / rank)
 
 
-def write_lora(layers: Mapping[str, Factors], path: Path) -> None:
+def write_lora(layers: Mapping[str, Factors], path: Path, more_notes: Mapping[str, str] | None = None) -> None:
     """Write factors of scale 1 as an adapter that plain `pipeline.load_lora_weights` reads. Equal ones: equal bytes."""
     notes: dict[str, Any] = {}
     for part in sorted({layer.partition(".")[0] for layer in layers}):
@@ -145,7 +148,7 @@ def write_lora(layers: Mapping[str, Factors], path: Path) -> None:
     tensors = {f"{layer}.lora_A.weight": factors.a for layer, factors in layers.items()}
     tensors |= {f"{layer}.lora_B.weight": factors.b for layer, factors in layers.items()}
     with replacing(path) as temporary:
-        told = {"format": "pt", TOLD: json.dumps(notes, indent=2, sort_keys=True)}
+        told = {"format": "pt", TOLD: json.dumps(notes, indent=2, sort_keys=True), **(more_notes or {})}
         save_file(tensors, temporary, metadata=told)
         sort_header(temporary)
 
