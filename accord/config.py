@@ -106,7 +106,13 @@ class ScoreConfig(Section):
 
     scorers: tuple[str, ...] = ("world_alignment", "world_aesthetics", "world_taste")
     scales: dict[str, float] = Field({}, description="Bradley-Terry scale per scorer, instead of its card's")
-    batch_size: Positive = 64
+    options: dict[str, dict[str, Any]] = Field(
+        {}, description="options per scorer, also of those of [evaluate]: a local folder, dtype, device, convention"
+    )
+    batch_size: Positive = Field(64, description="images per call of a scorer")
+    memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="weights on one device at a time; scorers that do not fit together take turns; absent: all"
+    )
 
     @field_validator("scorers")
     @classmethod
@@ -265,6 +271,14 @@ class Config(Section):
     def training_seed(self) -> int:
         """The seed of everything that training draws."""
         return self.seed if self.train.seed is None else self.train.seed
+
+    @model_validator(mode="after")
+    def _options_of_scorers(self) -> Config:
+        used = [*self.score.scorers, *self.evaluate.held_out, *filter(None, [self.evaluate.checker])]
+        for name in self.score.options:
+            if name not in used:
+                raise ValueError(f"score.options names '{name}', which this run does not use{did_you_mean(name, used)}")
+        return self
 
     @model_validator(mode="after")
     def _held_out_is_held_out(self) -> Config:

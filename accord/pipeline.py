@@ -97,10 +97,9 @@ def _step(config: Config, name: str, settings: dict[str, Any], inputs: tuple[str
 
 
 def _score_step(config: Config, name: str, images: int) -> Step:
-    from accord.engine.scoring import scorer_facts
-
-    settings = score.settings(scorer_facts(name))
-    return _step(config, score.stage_name(name), settings, ("generate",), "generate/", f"{images} images")
+    return _step(
+        config, score.stage_name(name), score.settings(config, name), ("generate",), "generate/", f"{images} images"
+    )
 
 
 def _metrics_step(config: Config, images: int) -> Step:

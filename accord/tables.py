@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ PROMPTS = pa.schema(
 SCORES = pa.schema(
     [("image_id", pa.string()), ("prompt_id", pa.string()), ("score", pa.float64()), ("reason", pa.string())]
 )
+FACTS = "accord"
 PAIRS = pa.schema(
     [
         ("prompt_id", pa.string()),
@@ -43,11 +46,23 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def write_scores(
-    path: Path, image_ids: Sequence[str], prompt_ids: Sequence[str], scores: np.ndarray, reasons: Sequence[str]
+    path: Path,
+    image_ids: Sequence[str],
+    prompt_ids: Sequence[str],
+    scores: np.ndarray,
+    reasons: Sequence[str],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one shard of one scorer's scores; NaN rows carry the reason."""
+    """Write one shard of one scorer's scores; NaN rows carry the reason. `facts` go into the file's metadata."""
     columns = {"image_id": image_ids, "prompt_id": prompt_ids, "score": scores, "reason": reasons}
-    write_table(path, pa.table(columns, schema=SCORES))
+    schema = SCORES.with_metadata({FACTS: json.dumps(facts, sort_keys=True)}) if facts else SCORES
+    write_table(path, pa.table(columns, schema=schema))
+
+
+def read_score_facts(folder: Path) -> list[dict[str, Any]]:
+    """Return the facts that each shard of a score table was written with, {} where there were none."""
+    metadata = [read_table(path, columns=[]).schema.metadata or {} for path in part_paths(folder)]
+    return [json.loads(each.get(FACTS.encode(), b"{}")) for each in metadata]
 
 
 def read_scores(folder: Path) -> dict[str, tuple[str, float, str]]:

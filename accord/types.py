@@ -44,8 +44,13 @@ class Prompt:
 class ScorerCard:
     """What a user must know about a scorer before trusting its number. Higher is always better.
 
+    `scale` names the convention of the number and its usual range in words.
     `bradley_terry_scale` is the s for which sigmoid(s * (score_a - score_b)) is the probability that a is preferred.
     `low`, `high` bound the score where it is bounded, else None.
+    `licence` is that of the original code, `licence_of_weights` that of the checkpoint ('': no weights of its own).
+    `note` is printed whenever the scorer is used: non-commercial or unstated terms.
+    `checkpoint`, `revision`: where the official weights are. `memory_gb`: of the weights in 16 bits; float32 is twice.
+    `network` names what it shares with the scorers of the same network, which counts once ('': nothing).
     """
 
     name: str
@@ -60,6 +65,12 @@ class ScorerCard:
     high: float | None = None
     differentiable: bool = False
     is_commercial_use_allowed: bool = True
+    licence_of_weights: str = ""
+    note: str = ""
+    checkpoint: str = ""
+    revision: str = ""
+    memory_gb: float = 0.0
+    network: str = ""
 
 
 @runtime_checkable

@@ -120,7 +120,7 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if origin is dict:
         return f"table of {_type(arguments[1])}"
-    return {str: "text", int: "whole number", float: "number", bool: "true or false"}[annotation]
+    return {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "values"}[annotation]
 
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from accord import registry
 from accord.cli.method import show_method, summary_of
 from accord.cli.terminal import console
-from accord.engine.scoring import scorer_card
+from accord.engine.scorers import scorer_card
 from accord.errors import RegistryError, did_you_mean
 
 RECIPES = "recipes"

@@ -7,19 +7,22 @@ not finite. A scorer that fails on every image of a shard is broken, and stops t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from accord import registry
+from accord.engine.devices import num_cores
 from accord.engine.pool import run_shards
+from accord.engine.reading import ReadAhead, ReadyImage
+from accord.engine.scorers import Options, open_scorer, plan_turns
 from accord.errors import ScoringError
-from accord.images import ImageRow, decode_image, read_images
-from accord.tables import read_scores, write_scores
-from accord.types import Scorer, ScorerCard
+from accord.scorers.batch import Batch, BatchScorer
+from accord.tables import read_score_facts, read_scores, write_scores
+
+MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -30,124 +33,179 @@ class ScoreShard:
     outputs: dict[str, Path]  # scorer -> file
 
 
-def open_scorer(name: str, device: str = "cpu") -> Scorer:
-    """Return the scorer registered under this name, on this device if it takes one."""
-    make = registry.load("scorers", name)
-    return make(device=device) if "device" in registry.options_of(make) else make()
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How scorers are run: none of this may change a score by more than rounding."""
+
+    batch_size: int = 64
+    options: Options = field(default_factory=dict)  # scorer -> options; these do decide scores
+    memory_gb: float | None = None  # of weights on one device at a time; None: all scorers at once
 
 
 def score_images(
-    shards: Sequence[ScoreShard], texts: dict[str, str], batch_size: int, devices: Sequence[str]
-) -> Iterator[int]:
-    """Write every score file that is not there yet; yield the number of images of each shard as it is done.
+    shards: Sequence[ScoreShard], texts: dict[str, str], settings: ScoreSettings, devices: Sequence[str]
+) -> Iterator[tuple[int, int]]:
+    """Write every score file that is not there yet; yield (done, total) steps of work, first what was done before.
 
-    `texts` gives the text of each prompt id.
+    `texts` gives the text of each prompt id. Scorers that do not fit into `settings.memory_gb` together take turns:
+    each turn reads all images.
     """
+    names = list(dict.fromkeys(name for shard in shards for name in shard.outputs))
+    turns = plan_turns(names, settings.options, settings.memory_gb)
+    work = [_missing(shards, turn) for turn in turns]
+    total = len(turns) * len(shards)
+    done = total - sum(map(len, work))
+    yield done, total
+    for turn, missing in zip(turns, work, strict=True):
+        if missing:
+            needed = [name for name in turn if any(name in shard.outputs for shard in missing)]
+            arguments = {"names": needed, "texts": texts, "settings": settings, "threads": _threads(devices)}
+            for _ in run_shards("accord.engine.scoring:ScoreWorker", arguments, missing, devices):
+                done += 1
+                yield done, total
+
+
+def _missing(shards: Sequence[ScoreShard], turn: Sequence[str]) -> list[ScoreShard]:
+    """Return the shards that scorers of this turn have yet to score, with just those scorers."""
     missing = []
     for shard in shards:
-        outputs = {name: path for name, path in shard.outputs.items() if not path.is_file()}
+        outputs = {name: path for name, path in shard.outputs.items() if name in turn and not path.is_file()}
         if outputs:
             missing.append(ScoreShard(shard.images, outputs))
-    if missing:
-        names = sorted({name for shard in missing for name in shard.outputs})
-        arguments = {"names": names, "texts": texts, "batch_size": batch_size}
-        yield from run_shards("accord.engine.scoring:ScoreWorker", arguments, missing, devices)
+    return missing
+
+
+def _threads(devices: Sequence[str]) -> int:
+    """Return how many threads decode images in each process: on a CPU the networks want the cores themselves."""
+    return 1 if devices[0] == "cpu" else max(1, min(MAX_THREADS, num_cores() // len(devices)))
 
 
 class ScoreWorker:
     """One process's scorers."""
 
-    def __init__(self, device: str, names: Sequence[str], texts: dict[str, str], batch_size: int) -> None:
-        self.scorers = {name: open_scorer(name, device) for name in names}
+    def __init__(
+        self, device: str, names: Sequence[str], texts: dict[str, str], settings: ScoreSettings, threads: int = 1
+    ) -> None:
+        self.scorers = {name: open_scorer(name, device, settings.options.get(name)) for name in names}
         self.texts = texts
-        self.batch_size = batch_size
+        self.batch_size = settings.batch_size
+        sharing = [scorer for scorer in self.scorers.values() if isinstance(scorer, BatchScorer)]
+        self.reader = ReadAhead([scorer.preprocessing for scorer in sharing], len(sharing) < len(self.scorers), threads)
+
+    def prepare(self, shard: ScoreShard) -> None:
+        """Start to read a shard that comes next."""
+        self.reader.begin(shard.images)
 
     def __call__(self, shard: ScoreShard) -> int:
         """Score one shard; return its number of images."""
-        rows = read_images(shard.images)
-        images, reasons = _decode(rows)
+        columns = {name: _Column(name) for name in shard.outputs}
+        texts: dict[Hashable, Any] = {}
+        rows: list[ReadyImage] = []
+        for group in self._groups(shard.images):
+            rows += group
+            batch = self._batch([row for row in group if not row.reason], texts)
+            for name, column in columns.items():
+                column.add(group, self._results(name, batch) if len(batch) else [])
         for name, path in shard.outputs.items():
-            scores, why = self._score(name, rows, images, reasons)
-            write_scores(path, [r.image_id for r in rows], [r.prompt_id for r in rows], scores, why)
+            checkpoint = dict(getattr(self.scorers[name], "checkpoint", {}))
+            scores, why = columns[name].finished()
+            ids = [row.image_id for row in rows], [row.prompt_id for row in rows]
+            write_scores(path, *ids, scores, why, {"checkpoint": checkpoint} if checkpoint else {})
         return len(rows)
 
-    def _score(
-        self, name: str, rows: Sequence[ImageRow], images: Sequence[np.ndarray | None], reasons: Sequence[str]
-    ) -> tuple[np.ndarray, list[str]]:
-        """Return scores (B,) with NaN, and the reason of each NaN."""
-        scores, why = np.full(len(rows), np.nan), list(reasons)
-        usable = [i for i, image in enumerate(images) if image is not None]
-        failures: list[Exception] = []
-        for start in range(0, len(usable), self.batch_size):
-            batch = usable[start : start + self.batch_size]
-            for group in self._groups_that_work(name, batch, rows, images, why, failures):
-                scores[group[0]] = group[1]
-        if failures and len(failures) == len(usable):
-            raise ScoringError(f"scorer '{name}' fails on every image; the first error: {failures[0]}") from failures[0]
-        odd = ~np.isfinite(scores)
-        for i in np.nonzero(odd)[0]:
-            why[i] = why[i] or f"the scorer returned {scores[i]}"
-        scores[odd] = np.nan
-        return scores, why
+    def _groups(self, path: Path) -> Iterator[list[ReadyImage]]:
+        """Yield the shard's rows in groups with `batch_size` images that can be scored; the last may hold fewer."""
+        group: list[ReadyImage] = []
+        usable = 0
+        for row in self.reader.images(path):
+            group.append(row)
+            usable += not row.reason
+            if usable == self.batch_size:
+                yield group
+                group, usable = [], 0
+        if group:
+            yield group
 
-    def _groups_that_work(
-        self,
-        name: str,
-        batch: Sequence[int],
-        rows: Sequence[ImageRow],
-        images: Sequence[np.ndarray | None],
-        why: list[str],
-        failures: list[Exception],
-    ) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Yield (rows, scores) of the batch, or, where the batch fails as a whole, of each row that can be scored."""
+    def _batch(self, rows: Sequence[ReadyImage], texts: dict[Hashable, Any]) -> Batch:
+        prepared = {how: [row.prepared[how] for row in rows] for how in self.reader.preprocessings}
+        return Batch([row.pixels for row in rows], [self.texts[row.prompt_id] for row in rows], prepared, texts)
+
+    def _results(self, name: str, batch: Batch) -> list[float | Exception]:
+        """Return each row's score, or why it has none: a batch that fails as a whole is scored row by row."""
         try:
-            yield list(batch), self._call(name, batch, rows, images)
+            return list(self._call(name, batch))
         except Exception as error:  # a plug-in may raise anything
             if len(batch) == 1:
-                why[batch[0]] = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
-                failures.append(error)
-                return
-            for i in batch:
-                yield from self._groups_that_work(name, [i], rows, images, why, failures)
+                return [error]
+            return [self._results(name, batch.part([row]))[0] for row in range(len(batch))]
 
-    def _call(
-        self, name: str, batch: Sequence[int], rows: Sequence[ImageRow], images: Sequence[np.ndarray | None]
-    ) -> np.ndarray:
-        pixels = [image for image in (images[i] for i in batch) if image is not None]
-        scores = np.asarray(
-            self.scorers[name].score(pixels, [self.texts[rows[i].prompt_id] for i in batch]), dtype=np.float64
-        )
+    def _call(self, name: str, batch: Batch) -> np.ndarray:
+        scorer = self.scorers[name]
+        if isinstance(scorer, BatchScorer):
+            found = scorer.score_batch(batch)
+        else:
+            found = scorer.score(batch.pictures, batch.prompts)
+        scores = np.asarray(found, dtype=np.float64)
         if scores.shape != (len(batch),):
             raise ScoringError(f"scorer '{name}' must return shape ({len(batch)},), found {scores.shape}")
         return scores
 
 
-def _decode(rows: Sequence[ImageRow]) -> tuple[list[np.ndarray | None], list[str]]:
-    """Return each image's pixels, or None with the reason."""
-    images: list[np.ndarray | None] = []
-    reasons = []
-    for row in rows:
-        try:
-            images.append(decode_image(row.content))
-            reasons.append("")
-        except ValueError as error:
-            images.append(None)
-            reasons.append(str(error))
-    return images, reasons
+class _Column:
+    """One scorer's scores of a shard as they come in."""
+
+    def __init__(self, scorer: str) -> None:
+        self.scorer = scorer
+        self.scores: list[float] = []
+        self.why: list[str] = []
+        self.num_usable = 0
+        self.failures: list[Exception] = []
+
+    def add(self, rows: Sequence[ReadyImage], results: Sequence[float | Exception]) -> None:
+        """Append rows; `results` are those of the rows that can be scored, in their order."""
+        self.num_usable += len(results)
+        found = iter(results)
+        for row in rows:
+            result = ValueError(row.reason) if row.reason else next(found)
+            if not isinstance(result, Exception):
+                odd = not np.isfinite(result)
+                self.scores.append(np.nan if odd else float(result))
+                self.why.append(f"the scorer returned {result}" if odd else "")
+                continue
+            self.scores.append(np.nan)
+            self.why.append(row.reason or f"{type(result).__name__}: {result}".replace("\n", " ")[:300])
+            if not row.reason:
+                self.failures.append(result)
+
+    def finished(self) -> tuple[np.ndarray, list[str]]:
+        """Return scores (B,) and reasons. Raises ScoringError if the scorer failed on every image that it was given."""
+        if self.failures and len(self.failures) == self.num_usable:
+            first = self.failures[0]
+            raise ScoringError(f"scorer '{self.scorer}' fails on every image; the first error: {first}") from first
+        return np.array(self.scores, dtype=np.float64), self.why
 
 
 def score_counts(folder: Path) -> dict[str, Any]:
     """Return how many images a finished table scores, and how many it does not, by reason."""
-    reasons = Counter(reason for _, _, reason in read_scores(folder).values() if reason)
-    return {"images": len(read_scores(folder)), "unscored": reasons.total(), "reasons": dict(reasons)}
+    table = read_scores(folder)
+    reasons = Counter(reason for _, _, reason in table.values() if reason)
+    return {"images": len(table), "unscored": reasons.total(), "reasons": dict(reasons)}
 
 
-def scorer_card(name: str) -> ScorerCard:
-    """Return a scorer's card, without opening its weights where the class itself carries the card."""
-    found = registry.load("scorers", name)
-    return found.card if hasattr(found, "card") else open_scorer(name).card
+def checkpoint_hashes(folder: Path) -> dict[str, str]:
+    """Return file -> SHA-256 of the weights that made a finished table; empty for scorers without weights.
+
+    Raises ScoringError if the weights were exchanged between two shards.
+    """
+    found = [facts.get("checkpoint", {}) for facts in read_score_facts(folder)]
+    if any(each != found[0] for each in found):
+        raise ScoringError(
+            f"{folder} was scored with weights that changed on the way; add --redo to score all images again"
+        )
+    return found[0] if found else {}
 
 
-def scorer_facts(name: str) -> dict[str, Any]:
-    """Return the scorer's card as plain values, for the manifest."""
-    return asdict(scorer_card(name))
+def finished_facts(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest of a score table says besides counts: the card, and the hashes of the weights."""
+    hashes = checkpoint_hashes(folder)
+    return {"card": dict(card), "checkpoint": hashes} if hashes else {"card": dict(card)}

@@ -20,7 +20,8 @@ from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
 from accord.engine.look import look
 from accord.engine.prompts import load_prompts
-from accord.engine.scoring import ScoreShard, score_counts, score_images, scorer_facts
+from accord.engine.scorers import scorer_facts, scorer_settings
+from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
 from accord.files import write_json, write_table
 from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
@@ -97,9 +98,10 @@ def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
     run = Path(config.folder)
     images = run / NAME / model
     stages: dict[str, Stage] = {}
-    cards = {name: scorer_facts(name) for name in roles(config)}
-    for name, card in cards.items():
-        wanted = {"scorer": name, "version": card["version"]}
+    options = config.score.options
+    cards = {name: scorer_facts(name, options.get(name)) for name in roles(config)}
+    for name in cards:
+        wanted = scorer_settings(name, options.get(name))
         stages[name] = open_stage(run, f"{NAME}/scores/{model}/{name}", wanted, (f"{NAME}/{model}",), redo)
     missing = {name: stage for name, stage in stages.items() if not stage.is_finished}
     if not missing:
@@ -110,10 +112,11 @@ def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
         for path in part_paths(images)
     ]
     devices = worker_devices(config.model.device, config.engine.workers)
-    for done, _ in enumerate(score_images(shards, texts, config.score.batch_size, devices), 1):
-        progress(done, len(shards), f"shards of the {model} model scored")
+    how = ScoreSettings(config.score.batch_size, options, config.score.memory_gb)
+    for done, total in score_images(shards, texts, how, devices):
+        progress(done, total, f"shards of the {model} model scored")
     for name, stage in missing.items():
-        stage.finish(score_counts(stage.folder), {"card": cards[name]})
+        stage.finish(score_counts(stage.folder), finished_facts(stage.folder, cards[name]))
 
 
 def _measure(config: Config, redo: bool, progress: Progress) -> Outcome:

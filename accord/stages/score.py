@@ -9,7 +9,8 @@ from typing import Any
 from accord.artifacts import Stage, open_stage
 from accord.config import Config
 from accord.engine.devices import worker_devices
-from accord.engine.scoring import ScoreShard, score_counts, score_images, scorer_facts
+from accord.engine.scorers import scorer_facts, scorer_settings
+from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
 from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_prompts
@@ -23,17 +24,17 @@ def stage_name(scorer: str) -> str:
     return f"{NAME}/{scorer}"
 
 
-def settings(card: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides a scorer's table: the scorer and the version of its weights."""
-    return {"scorer": card["name"], "version": card["version"]}
+def settings(config: Config, scorer: str) -> dict[str, Any]:
+    """Return what decides a scorer's table: the scorer, the version of its weights, and its options."""
+    return scorer_settings(scorer, config.score.options.get(scorer))
 
 
 def score(config: Config, redo: bool = False, progress: Progress = no_progress) -> dict[str, Outcome]:
     """Score the training pool with `score.scorers`. Writes `score/<scorer>/`; returns one outcome per scorer."""
     run = Path(config.folder)
-    cards = {name: scorer_facts(name) for name in config.score.scorers}
+    cards = {name: scorer_facts(name, config.score.options.get(name)) for name in config.score.scorers}
     stages = {
-        name: open_stage(run, stage_name(name), settings(cards[name]), ("generate",), redo)
+        name: open_stage(run, stage_name(name), settings(config, name), ("generate",), redo)
         for name in config.score.scorers
     }
     missing = {name: stage for name, stage in stages.items() if not stage.is_finished}
@@ -44,7 +45,7 @@ def score(config: Config, redo: bool = False, progress: Progress = no_progress) 
         if stage.is_finished:
             outcomes[name] = reused(stage.folder)
         else:
-            manifest = stage.finish(score_counts(stage.folder), {"card": cards[name]})
+            manifest = stage.finish(score_counts(stage.folder), finished_facts(stage.folder, cards[name]))
             outcomes[name] = Outcome(manifest, stage.folder, was_reused=False)
     return outcomes
 
@@ -55,11 +56,9 @@ def _score_missing(config: Config, missing: dict[str, Stage], progress: Progress
     paths = part_paths(images)
     shards = [ScoreShard(path, {name: s.folder / path.name for name, s in missing.items()}) for path in paths]
     devices = worker_devices(config.model.device, config.engine.workers)
-    done = sum(all(output.is_file() for output in shard.outputs.values()) for shard in shards)
+    how = ScoreSettings(config.score.batch_size, config.score.options, config.score.memory_gb)
     with ExitStack() as clocks:
         for stage in missing.values():
             clocks.enter_context(timed(stage.folder, devices[0]))
-        progress(done, len(shards), "shards")
-        for _ in score_images(shards, texts, config.score.batch_size, devices):
-            done += 1
-            progress(done, len(shards), "shards")
+        for done, total in score_images(shards, texts, how, devices):
+            progress(done, total, "shards")

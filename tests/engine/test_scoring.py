@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from accord import registry
-from accord.engine.scoring import ScoreShard, ScoreWorker, score_images
+from accord.engine.scoring import ScoreSettings, ScoreShard, ScoreWorker, score_images
 from accord.errors import ScoringError
 from accord.images import ImageRow, encode_image, image_id, write_images
 from accord.tables import read_scores
@@ -56,7 +56,7 @@ def shard(tmp_path, monkeypatch):
 
 def score(folder, name, batch_size=3):
     shard = ScoreShard(folder / "part-00000.parquet", {name: folder / name / "part-00000.parquet"})
-    list(score_images([shard], TEXTS, batch_size, ["cpu"]))
+    list(score_images([shard], TEXTS, ScoreSettings(batch_size), ["cpu"]))
     return read_scores(folder / name)
 
 
@@ -83,13 +83,13 @@ def test_a_scorer_that_fails_on_everything_stops_the_run(shard, name, message):
 
 
 def test_each_image_is_decoded_once_for_all_scorers(shard, monkeypatch):
-    from accord.engine import scoring
+    from accord.engine import reading
 
     calls = []
-    decode = scoring.decode_image
-    monkeypatch.setattr(scoring, "decode_image", lambda content: calls.append(1) or decode(content))
+    decode = reading.decode_image
+    monkeypatch.setattr(reading, "decode_image", lambda content: calls.append(1) or decode(content))
     monkeypatch.setitem(registry.TABLES["scorers"], "again", f"{__name__}:Brightness")
-    worker = ScoreWorker("cpu", ["brightness", "again"], TEXTS, 64)
+    worker = ScoreWorker("cpu", ["brightness", "again"], TEXTS, ScoreSettings())
     outputs = {name: shard / name / "part-00000.parquet" for name in ("brightness", "again")}
     assert worker(ScoreShard(shard / "part-00000.parquet", outputs)) == 6
     assert len(calls) == 6

@@ -1,0 +1,101 @@
+"""Open scorers with their options, and say which of them are on a device at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from accord import registry
+from accord.errors import ScoringError
+from accord.types import Scorer, ScorerCard
+
+Options = Mapping[str, Mapping[str, Any]]
+"""Scorer -> its options, as `score.options` of the run file gives them."""
+
+NEUTRAL = frozenset({"device"})
+
+
+def open_scorer(name: str, device: str = "cpu", options: Mapping[str, Any] | None = None) -> Scorer:
+    """Return the scorer registered under this name with these options, on this device unless they name another."""
+    make = registry.load("scorers", name)
+    told = registry.check_options("scorers", name, dict(options or {}))
+    if "device" in registry.options_of(make):
+        told = {"device": device, **told}
+    return make(**told)
+
+
+def scorer_card(name: str, options: Mapping[str, Any] | None = None) -> ScorerCard:
+    """Return a scorer's card without opening its weights, where the class itself carries the card.
+
+    A scorer whose card depends on its options has `card_for(**options)`, called with those that are given.
+    """
+    found = registry.load("scorers", name)
+    told = registry.check_options("scorers", name, dict(options or {}))
+    if hasattr(found, "card_for"):
+        return found.card_for(**told)
+    return found.card if hasattr(found, "card") else open_scorer(name, options=options).card
+
+
+def scorer_facts(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the scorer's card as plain values, for the manifest."""
+    return asdict(scorer_card(name, options))
+
+
+def scorer_settings(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what decides a scorer's table: the scorer, the version of its weights, and its options.
+
+    Options that cannot change a score are left out: the device, and what the class names in `neutral_options`.
+    """
+    make = registry.load("scorers", name)
+    told = registry.check_options("scorers", name, dict(options or {}))
+    neutral = NEUTRAL | getattr(make, "neutral_options", frozenset())
+    given = {key: value for key, value in told.items() if key not in neutral}
+    settings: dict[str, Any] = {"scorer": name, "version": scorer_card(name, options).version}
+    return {**settings, "options": given} if given else settings
+
+
+def plan_turns(names: Sequence[str], options: Options, memory_gb: float | None) -> list[list[str]]:
+    """Return the scorers in turns, each within `memory_gb` of weights; None: all at once.
+
+    A network that several scorers share counts once, and its scorers come in the same turn where they fit. Raises
+    ScoringError for a scorer that does not fit alone.
+    """
+    if memory_gb is None:
+        return [list(names)] if names else []
+    turns: list[list[str]] = []
+    for name in _by_network(names, options):
+        if weights_gb([name], options) > memory_gb:
+            raise ScoringError(
+                f"scorer '{name}' needs {weights_gb([name], options):.1f} GB for its weights, but score.memory_gb is "
+                f"{memory_gb:g}; raise it, or choose a 16-bit dtype or another device in score.options.{name}"
+            )
+        fitting = (turn for turn in turns if weights_gb([*turn, name], options) <= memory_gb)
+        turn = next(fitting, None)
+        if turn is None:
+            turns.append([name])
+        else:
+            turn.append(name)
+    return turns
+
+
+def weights_gb(names: Sequence[str], options: Options) -> float:
+    """Return the memory of the weights of these scorers together, in GB."""
+    found: dict[str, float] = {}
+    for name in names:
+        told = options.get(name, {})
+        card = scorer_card(name, told)
+        default = registry.options_of(registry.load("scorers", name)).get("dtype")
+        dtype = told.get("dtype", default.default if default else None)
+        size = card.memory_gb * (2 if dtype == "float32" else 1)
+        key = f"{card.network} {told.get('path', '')} {dtype}" if card.network else name
+        found[key] = max(size, found.get(key, 0.0))
+    return sum(found.values())
+
+
+def _by_network(names: Sequence[str], options: Options) -> list[str]:
+    """Return the names in their order, those of one network behind the first of them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(scorer_card(name, options.get(name)).network or name, []).append(name)
+    return [name for group in groups.values() for name in group]

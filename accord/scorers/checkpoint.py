@@ -1,0 +1,70 @@
+"""The files of a reward model: found in a local folder or in the hub's cache, and known by their hash.
+
+Nothing here is downloaded unless the hub may be reached, nothing is unpickled, and no code comes with weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from accord.errors import ScoringError
+from accord.files import sha256
+
+
+def find_file(path: str, name: str, revision: str = "main", instead: str = "") -> Path:
+    """Return the file `name` of a checkpoint: of the local folder `path`, or of the hub repository `path`.
+
+    Raises ScoringError with the command that gets the file: `instead` if given, else a download from the hub.
+    """
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / name).is_file():
+            raise ScoringError(f"{folder} has no {name}; {instead or 'put the file there, or give another folder'}")
+        return folder / name
+    if not is_hub_id(path):
+        raise ScoringError(f"there is no folder {path}; {instead or 'give the folder that holds ' + name}")
+    try:
+        return Path(hf_hub_download(path, name, revision=revision))
+    except Exception as error:  # offline, not found, gated, no network: a dozen classes, one remedy
+        command = instead or f"get it with `{download_command(path, (name,), revision)}`, or give a local folder"
+        raise ScoringError(
+            f"{name} of '{path}' is not here and cannot be fetched ({type(error).__name__}); {command}"
+        ) from error
+
+
+def find_any(path: str, names: Sequence[str], revision: str = "main", instead: str = "") -> Path:
+    """Return the first of several file names that the checkpoint has."""
+    failure: ScoringError | None = None
+    for name in names:
+        try:
+            return find_file(path, name, revision, instead)
+        except ScoringError as error:
+            failure = failure or error
+    assert failure is not None, "at least one name is given"
+    raise failure
+
+
+def is_hub_id(path: str) -> bool:
+    """Say whether a path reads as `owner/name` of the hub."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and not path.startswith(".")
+
+
+def download_command(path: str, names: Iterable[str] = (), revision: str = "main") -> str:
+    """Return the shell command that downloads these files of a hub repository into its cache."""
+    words = ["hf", "download", path, *names]
+    return " ".join(words if revision == "main" else [*words, "--revision", revision])
+
+
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """Return name -> SHA-256 of each file, for the score table."""
+    return {file.name: _known_hash(file) or sha256(file) for file in files}
+
+
+def _known_hash(file: Path) -> str:
+    """Return the hash that the hub's cache names a large file by, else ''."""
+    blob = file.resolve()
+    return blob.name if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name) else ""
