@@ -176,6 +176,9 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     ema_decay: Share = Field(0.0, description="0: no moving average of the policy")
+    cache_reference: bool = Field(
+        False, description="compute the frozen reference's errors once, before training, which then asks no reference"
+    )
     checkpoint_every: Positive = 50
     seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="of the order of pairs, timesteps, noise and adapter; the run's seed if absent"

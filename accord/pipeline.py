@@ -12,7 +12,7 @@ from accord.config import Config
 from accord.files import write_bytes
 from accord.outcome import Outcome
 from accord.runfile import dump_config
-from accord.stages import encode, evaluate, generate, invert, report, score, select, train
+from accord.stages import encode, evaluate, generate, invert, reference, report, score, select, train
 from accord.types import Progress, no_progress
 
 RUN_FILE = "run.toml"
@@ -23,6 +23,7 @@ STAGES: dict[str, Callable[..., Outcome | dict[str, Outcome]]] = {
     "select": select.select,
     "encode": encode.encode,
     "invert": invert.invert,
+    "reference": reference.reference,
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "report": report.report,
@@ -79,6 +80,10 @@ def plan(config: Config) -> list[Step]:
         *([_step(config, "invert", invert.settings(config), invert.INPUTS, "select/, encode/",
                  f"{t.steps} x {t.batch_size} visits, {config.method.noise.name} of both images")]
           if invert.is_needed(config) else []),
+        *([_step(config, "reference", reference.settings(config), reference.inputs(config),
+                 ", ".join(f"{stage}/" for stage in reference.inputs(config)),
+                 f"{t.steps} x {t.batch_size} visits, the reference's errors on both images")]
+          if reference.is_needed(config) else []),
         _step(config, "train", train.settings(config), train.inputs(config),
               ", ".join(f"{stage}/" for stage in train.inputs(config)),
               f"{t.steps} steps x {t.batch_size} pairs, {config.adapter.mode}, {config.method.loss.name} loss"),

@@ -75,9 +75,15 @@ def invert(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
 
 
 @app.command()
+def reference(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
+    """Compute the frozen reference's errors on every training visit, if train.cache_reference asks for it."""
+    run_and_print(run_file, set_ or [], redo, ("reference",))
+
+
+@app.command()
 def train(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
     """Fine-tune the model on the pairs (fills the training caches first)."""
-    run_and_print(run_file, set_ or [], redo, ("encode", "invert", "train"))
+    run_and_print(run_file, set_ or [], redo, ("encode", "invert", "reference", "train"))
 
 
 @app.command()

@@ -46,9 +46,14 @@ def dspo(
     check(errors, targets)
     e = oriented(errors, targets)
     if e.distance_chosen is None:
-        raise TrainingError("dspo needs the reference's predictions, not only its errors; use reference = frozen")
+        raise TrainingError(
+            "dspo needs the reference's predictions, not only its errors: turn train.cache_reference off"
+        )
     c = factor * torch.sigmoid(-targets.abs() * beta * margin(e))
     c = c.detach() if stop_gradient else c
     a2, b2, apart = e.policy_chosen, e.reference_chosen, e.distance_chosen
     per_pair = a2 - c * (a2 - b2 + apart) + c**2 * apart
     return LossOutput(per_pair.mean(), per_pair, metrics(errors, targets, beta))
+
+
+dspo.needs_predictions = True  # type: ignore[attr-defined]

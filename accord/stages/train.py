@@ -7,9 +7,9 @@ it goes on at the last checkpoint and ends, on a CPU, with the same bytes as if 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,15 @@ from accord.artifacts import open_stage
 from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
+from accord.engine.training import NOT_TOLD, adapter_settings, make_accelerator, pair_data, train_settings
 from accord.files import write_bytes
-from accord.images import read_seeds
 from accord.outcome import Outcome, reused, timed
-from accord.tables import read_pairs
 from accord.types import Progress, StepLog, no_progress
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from torch import Tensor
-
     from accord.models.interface import DiffusionModel, Part
     from accord.train.data import PairData
+    from accord.train.method import Method
     from accord.train.state import TrainState
 
 NAME = "train"
@@ -42,7 +39,7 @@ def settings(config: Config) -> dict[str, Any]:
     return {
         "model": model_identity(config),
         **config.method.model_dump(mode="json", include=CHOICES),
-        **config.train.model_dump(exclude={"checkpoint_every", "seed"}),
+        **config.train.model_dump(exclude=NOT_TOLD),
         "seed": config.training_seed,
         **config.adapter.model_dump(),
     }
@@ -52,7 +49,8 @@ def inputs(config: Config) -> tuple[str, ...]:
     """Return the stages this one reads."""
     from accord.train.noise_cache import is_cacheable
 
-    return ("select", "encode", "invert") if is_cacheable(config.method.noise) else ("select", "encode")
+    inverts, cached = is_cacheable(config.method.noise), config.train.cache_reference
+    return ("select", "encode", *(["invert"] if inverts else []), *(["reference"] if cached else []))
 
 
 def train(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
@@ -66,18 +64,17 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
         return reused(stage.folder)
     from accord.train.checkpoint import load_checkpoint, save_checkpoint
     from accord.train.loop import train as steps
-    from accord.train.method import load_method
     from accord.train.state import begin
 
     device = training_device(config.model.device)
-    accelerator = _accelerator(config, device)
+    accelerator = make_accelerator(config, device)
     parts: tuple[Part, ...] = ("denoiser",)
     model = open_run_model(config, parts)
-    method, told = load_method(config.method), _train_settings(config)
-    data = _pair_data(config, model)
+    method, told = _method(config), train_settings(config)
+    data = pair_data(config, model)
     checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
     with timed(stage.folder, device):
-        state = begin(model, method, told, _adapter_settings(config), accelerator)
+        state = begin(model, method, told, adapter_settings(config), accelerator)
         load_checkpoint(checkpoints, state, identity)
         keep_log(stage.folder / LOG, state.step)
         progress(state.step, told.steps, "steps")
@@ -113,43 +110,18 @@ def _append(path: Path, log: StepLog) -> None:
         file.write(json.dumps(values, sort_keys=True) + "\n")
 
 
-def _accelerator(config: Config, device: str) -> Accelerator:
-    from accelerate import Accelerator
+def _method(config: Config) -> Method:
+    """Return the method, with the reference's errors from the run folder if they were computed beforehand."""
+    from accord.train.cache import TensorCache
+    from accord.train.cached_reference import CachedReference, ErrorCache, require_cacheable
+    from accord.train.method import load_method
 
-    precision = {"float32": "no", "bfloat16": "bf16"}[config.model.dtype]
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
-
-
-def _train_settings(config: Config) -> Any:
-    from accord.train.settings import TrainSettings
-
-    values = config.train.model_dump(exclude={"checkpoint_every", "seed"})
-    return TrainSettings(**values, error_space=config.method.error_space, seed=config.training_seed)
-
-
-def _adapter_settings(config: Config) -> Any:
-    from accord.train.settings import AdapterSettings
-
-    return AdapterSettings(**config.adapter.model_dump())
-
-
-def _pair_data(config: Config, model: DiffusionModel) -> PairData:
-    from accord.train.cache import LatentCache, TensorCache
-    from accord.train.data import PairData, PairTable
-    from accord.train.noise_cache import NoiseCache, is_cacheable
-
-    run = Path(config.folder)
-    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
-    latents = LatentCache(TensorCache(run / "encode" / "latents"))
-    noise = NoiseCache(TensorCache(run / "invert" / "noise")) if is_cacheable(config.method.noise) else None
-    prior = partial(_prior_noise, model, config, read_seeds(run / "generate"))
-    return PairData(table, latents, TensorCache(run / "encode" / "prompts"), prior, noise)
-
-
-def _prior_noise(model: DiffusionModel, config: Config, seeds: dict[str, int], images: Sequence[str]) -> Tensor:
-    """Return the noise (B, C, H, W) that these images were drawn from."""
-    size = config.generate
-    return model.starting_noise([seeds[image] for image in images], size.height, size.width)
+    method = load_method(config.method)
+    if not config.train.cache_reference:
+        return method
+    require_cacheable(config.method)
+    errors = ErrorCache(TensorCache(Path(config.folder) / "reference" / "errors"))
+    return replace(method, reference=partial(CachedReference, errors=errors))
 
 
 def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:

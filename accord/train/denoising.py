@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from accord.diffusion.predictions import denoising_error
+from accord.diffusion.noising import add_noise
+from accord.diffusion.predictions import Prediction, denoising_error, error_factor, training_target
 from accord.models.interface import DiffusionModel
-from accord.types import Conditioning, PairErrors
+from accord.types import Conditioning, PairBatch, PairErrors
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -39,6 +40,32 @@ class Denoised:
 
     errors: Tensor  # (2B,) float32, mean squared error times factor
     residuals: Tensor | None  # (2B, C, H, W) float32, prediction minus target
+
+
+FACTORS: dict[str, Callable[[Prediction, Tensor, Tensor], Tensor]] = {
+    "epsilon": error_factor,
+    "native": lambda prediction, alpha, sigma: torch.ones_like(alpha),
+}
+"""Error space -> from the denoiser's own squared error to the one that counts, (B,)."""
+
+
+def make_task(
+    model: DiffusionModel, batch: PairBatch, timesteps: Tensor, noise: tuple[Tensor, Tensor], error_space: str
+) -> DenoisingTask:
+    """Return what the denoiser is asked about B pairs. timesteps: (B,). noise: of chosen and of rejected, each as they.
+
+    A function of the visit alone: whoever asks, and whenever, gets the same task.
+    """
+    device = batch.chosen.device
+    alpha, sigma = model.schedule.alpha(timesteps).repeat(2), model.schedule.sigma(timesteps).repeat(2)
+    clean, drawn = torch.cat([batch.chosen, batch.rejected]), torch.cat(noise).to(device)
+    return DenoisingTask(
+        noisy=add_noise(clean, drawn, alpha, sigma),
+        timesteps=timesteps.repeat(2).to(device),
+        conditioning=twice(batch.conditioning),
+        target=training_target(model.prediction, clean, drawn, alpha, sigma),
+        factor=FACTORS[error_space](model.prediction, alpha, sigma).to(device),
+    )
 
 
 def pair_errors(policy: Denoised, reference: Denoised | None, factor: Tensor, weight: Tensor) -> PairErrors:

@@ -7,25 +7,22 @@ With target 1, the logistic loss, shared noise and a frozen reference this is Di
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from accord.diffusion.noising import add_noise
-from accord.diffusion.predictions import Prediction, error_factor, training_target
 from accord.models.interface import DiffusionModel
 from accord.train.data import PairData, Visits, make_batch
-from accord.train.denoising import DenoisingTask, pair_errors, twice
+from accord.train.denoising import make_task, pair_errors
 from accord.train.health import gradient_sizes
 from accord.train.method import Method
 from accord.train.schedule import learning_rate
 from accord.train.settings import TrainSettings
 from accord.train.state import TrainState
-from accord.train.steplog import MicroBatch, kept, require_finite, require_zero_margins, step_log, step_means
+from accord.train.steplog import MicroBatch, kept, require_agreement, require_finite, step_log, step_means
 from accord.train.visit_noise import visit_noise
 from accord.types import StepLog
 
@@ -60,28 +57,19 @@ def train(
             draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
             fractions = method.timesteps(draws)
             timesteps = model.schedule.timestep(fractions)
-            noise = torch.cat(visit_noise(model, method, data, state, settings, batch, timesteps)).to(device)
+            noise = visit_noise(model, method, data, settings.seed, batch, timesteps, state.policy)
 
             # noisy latents, chosen above rejected: one call of the denoiser serves both
-            alpha, sigma = model.schedule.alpha(timesteps).repeat(2), model.schedule.sigma(timesteps).repeat(2)
-            clean = torch.cat([batch.chosen, batch.rejected])
-            factor = FACTORS[settings.error_space](model.prediction, alpha, sigma).to(device)
-            task = DenoisingTask(
-                noisy=add_noise(clean, noise, alpha, sigma),
-                timesteps=timesteps.repeat(2).to(device),
-                conditioning=twice(batch.conditioning),
-                target=training_target(model.prediction, clean, noise, alpha, sigma),
-                factor=factor,
-            )
+            task = make_task(model, batch, timesteps, noise, settings.error_space)
             measure = partial(task.measure, model, accelerator.autocast)
 
             # four errors per pair, their loss, its gradient; processes exchange gradients after the last part
             with nullcontext() if part == num_parts - 1 else accelerator.no_sync(state.prepared):
                 reference, policy = state.reference.denoise(batch, measure), measure(state.prepared)
                 weight = method.weighting(model.schedule.log_snr(timesteps)).to(device)
-                errors = pair_errors(policy, reference, factor, weight)
+                errors = pair_errors(policy, reference, task.factor, weight)
                 if state.step == 0:
-                    require_zero_margins(errors)
+                    require_agreement(errors)
                 output = method.loss(errors, batch.targets, settings.beta)
                 done.append(kept(batch, output, gradient_sizes(errors, output), fractions))
                 accelerator.backward(output.loss / num_parts)
@@ -98,9 +86,3 @@ def train(
 
 DISTANCE_EVERY = 10
 """Steps between two looks at the distance from the initial model, which for full fine-tuning reads all weights."""
-
-FACTORS: dict[str, Callable[[Prediction, Tensor, Tensor], Tensor]] = {
-    "epsilon": error_factor,
-    "native": lambda prediction, alpha, sigma: torch.ones_like(alpha),
-}
-"""Error space -> from the denoiser's own squared error to the one that counts, (B,)."""

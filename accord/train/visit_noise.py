@@ -15,8 +15,6 @@ from accord.train.adapters import adapter_off, has_adapter
 from accord.train.data import PairData
 from accord.train.denoising import twice
 from accord.train.method import Method
-from accord.train.settings import TrainSettings
-from accord.train.state import TrainState
 from accord.types import Conditioning, PairBatch
 
 
@@ -24,22 +22,25 @@ def visit_noise(
     model: DiffusionModel,
     method: Method,
     data: PairData,
-    state: TrainState,
-    settings: TrainSettings,
+    seed: int,
     batch: PairBatch,
     timesteps: Tensor,
+    policy: nn.Module | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the noise of chosen and of rejected, each (B, C, H, W). timesteps: (B,)."""
+    """Return the noise of chosen and of rejected, each (B, C, H, W). timesteps: (B,).
+
+    policy: None before training; then a rule that asks a denoiser raises TrainingError.
+    """
     if data.noise is not None:
         stored = data.noise.get(batch.prompt_ids * 2, batch.visits * 2, batch.chosen_ids + batch.rejected_ids)
         chosen, rejected = stored.chunk(2)
         return chosen, rejected
     conditioning = twice(batch.conditioning)
-    initial = None
-    if has_adapter(state.policy):
-        initial = predictor(model, partial(adapter_off, state.policy), conditioning)
-    policy = predictor(model, lambda: nullcontext(state.policy), conditioning)
-    return method.noise(noise_request(model, data, settings.seed, batch, timesteps, initial, policy))
+    initial = now = None
+    if policy is not None:
+        now = predictor(model, lambda: nullcontext(policy), conditioning)
+        initial = predictor(model, partial(adapter_off, policy), conditioning) if has_adapter(policy) else None
+    return method.noise(noise_request(model, data, seed, batch, timesteps, initial, now))
 
 
 def noise_request(

@@ -122,9 +122,9 @@ def test_training_finds_the_same_as_if_it_inverted_itself_and_pays_for_it_once(t
         calls.clear()
         train(config(fresh))
         assert calls == [2 * SIZE] * 2 * STEPS
-    whole = train_module._pair_data
+    whole = train_module.pair_data
     with pytest.MonkeyPatch.context() as patch, counted_predictions() as calls:
-        patch.setattr(train_module, "_pair_data", lambda *given: replace(whole(*given), noise=None))
+        patch.setattr(train_module, "pair_data", lambda *given: replace(whole(*given), noise=None))
         train(config(fresh, learning_rate=2e-3), redo=True)
         assert calls == [2 * SIZE] * (2 + 4) * STEPS
         other = log_of(fresh)
@@ -243,7 +243,7 @@ def test_sampling_from_the_prior_noise_draws_the_stored_latent(encoded):
 
     told = config(encoded, noise="prior")
     model = open_run_model(told, ("denoiser", "text", "vae"))
-    prior = train_module._pair_data(told, model).prior
+    prior = train_module.pair_data(told, model).prior
     rows = list(iterate_images(encoded / "generate", with_latents=True))
     texts = {prompt.id: prompt.text for prompt in read_prompts(encoded / "generate" / "prompts.parquet")}
     noise = prior([row.image_id for row in rows])

@@ -1,0 +1,66 @@
+"""What the stages around the training loop share: settings, data and devices, as the run file means them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accord.config import Config
+from accord.images import read_seeds
+from accord.tables import read_pairs
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+
+    from accord.models.interface import DiffusionModel
+    from accord.train.data import PairData
+    from accord.train.settings import AdapterSettings, TrainSettings
+
+NOT_TOLD = {"checkpoint_every", "seed", "cache_reference"}
+"""Fields of `[train]` that the loop does not know: they decide nothing that it computes."""
+
+
+def make_accelerator(config: Config, device: str) -> Accelerator:
+    """Return the accelerator of this device, with mixed precision where the model's weights are bfloat16."""
+    from accelerate import Accelerator
+
+    precision = {"float32": "no", "bfloat16": "bf16"}[config.model.dtype]
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+def train_settings(config: Config) -> TrainSettings:
+    """Return the optimisation that the run file asks for."""
+    from accord.train.settings import TrainSettings
+
+    values = config.train.model_dump(exclude=NOT_TOLD)
+    return TrainSettings(**values, error_space=config.method.error_space, seed=config.training_seed)
+
+
+def adapter_settings(config: Config) -> AdapterSettings:
+    """Return what the run file trains."""
+    from accord.train.settings import AdapterSettings
+
+    return AdapterSettings(**config.adapter.model_dump())
+
+
+def pair_data(config: Config, model: DiffusionModel) -> PairData:
+    """Return pairs, latents and conditioning of the run folder, and the noise of every visit if there is such."""
+    from accord.train.cache import LatentCache, TensorCache
+    from accord.train.data import PairData, PairTable
+    from accord.train.noise_cache import NoiseCache, is_cacheable
+
+    run = Path(config.folder)
+    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
+    latents = LatentCache(TensorCache(run / "encode" / "latents"))
+    noise = NoiseCache(TensorCache(run / "invert" / "noise")) if is_cacheable(config.method.noise) else None
+    prior = partial(_prior_noise, model, config, read_seeds(run / "generate"))
+    return PairData(table, latents, TensorCache(run / "encode" / "prompts"), prior, noise)
+
+
+def _prior_noise(model: DiffusionModel, config: Config, seeds: dict[str, int], images: Sequence[str]) -> Tensor:
+    """Return the noise (B, C, H, W) that these images were drawn from."""
+    size = config.generate
+    return model.starting_noise([seeds[image] for image in images], size.height, size.width)
