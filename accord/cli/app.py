@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from accord.cli.compare import compare
+from accord.cli.convert import convert
 from accord.cli.export import export
 from accord.cli.show import show_list, show_plugin
 from accord.cli.soup import soup
@@ -137,6 +138,7 @@ def init(
 
 
 app.command()(soup)
+app.command()(convert)
 
 
 def main() -> None:

@@ -1,0 +1,23 @@
+"""`accord convert`: official weights that come as a pickle, once turned into safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from accord.cli.terminal import console
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(help="The official PyTorch file: .pt, .pth, .bin.")],
+    output: Annotated[Path | None, typer.Option(help="The new file; beside the old one if absent.")] = None,
+) -> None:
+    """Turn the weights of a reward model into safetensors, once. Reads tensors only and runs no code of the file."""
+    from accord.files import sha256
+    from accord.scorers.convert import convert
+
+    written = convert(file, output)
+    console.print(f"[green]✓[/] {escape(str(written))}, SHA-256 {sha256(written)}")
