@@ -1,6 +1,6 @@
 """Official weights that come as a pickle, once turned into safetensors.
 
-The pickle is read with `weights_only=True`: tensors and plain containers, never code. What is more than that is refused.
+The pickle is read with `weights_only=True`: tensors and plain containers, never code; anything else is refused.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
         found = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # UnpicklingError, RuntimeError, EOFError: all mean the same here
         raise ScoringError(
-            f"{source} holds more than tensors, or is damaged ({str(error).splitlines()[0][:120]}); Accord runs no code "
-            "of a weight file: get it as a state dict or as safetensors"
+            f"{source} holds more than tensors, or is damaged ({str(error).splitlines()[0][:120]}); Accord runs no "
+            "code of a weight file: get it as a state dict or as safetensors"
         ) from error
     for nest in NESTS:
         if isinstance(found, Mapping) and isinstance(found.get(nest), Mapping):
