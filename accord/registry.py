@@ -36,6 +36,8 @@ TABLES: dict[str, dict[str, str]] = {
         "world_checker": "accord.world.rewards.checker:Checker",
         "clip_score": "accord.scorers.clip_score:ClipScore",
         "pickscore": "accord.scorers.pickscore:PickScore",
+        "image_reward": "accord.scorers.image_reward:ImageReward",
+        "blip_vqa": "accord.scorers.blip_vqa:BlipVqa",
     },
     "calibrations": {
         "win_rate": "accord.calibrate.win_rate:win_rate",

@@ -17,7 +17,7 @@ LAYERS = (
 )
 LAYER_OF = {area: number for number, areas in enumerate(LAYERS) for area in areas}
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "matplotlib", "jinja2", "rich", "typer")
-ALLOWED_FROM = {"torch": 2, "diffusers": 3, "transformers": 3, "peft": 3, "accelerate": 4, "matplotlib": 4, "jinja2": 4}
+ALLOWED_FROM = {"torch": 2, "diffusers": 3, "transformers": 3, "peft": 3, "accelerate": 3, "matplotlib": 4, "jinja2": 4}
 ALLOWED_FROM |= {"rich": 4, "typer": 6}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import CLIPTokenizer, GemmaTokenizer, T5Tokenizer
+from transformers import BertTokenizer, CLIPTokenizer, GemmaTokenizer, T5Tokenizer
 
 PIECES = ("red", "green", "blue", "circle", "square", "triangle", "above", "two", "three", "and", "of", "on", "a")
 
@@ -41,3 +41,12 @@ def gemma_tokenizer() -> GemmaTokenizer:
     merges = list(dict.fromkeys(merges))
     vocabulary = {token: number for number, token in enumerate([*special, *(a + b for a, b in merges)])}
     return GemmaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True)
+
+
+def bert_tokenizer() -> BertTokenizer:
+    """Return BERT's tokenizer over letters, digits, some marks and a few words, with the real one's special tokens."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    characters = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
+    rest = [f"##{character}" for character in characters if character.isalnum()]
+    tokens = [*special, *characters, *rest, *(piece for piece in PIECES if len(piece) > 1), "yes", "no", "##ing"]
+    return BertTokenizer(vocab={token: number for number, token in enumerate(tokens)})

@@ -1,0 +1,106 @@
+"""Official checkpoints into modules with other names: every tensor is used exactly once, or left out by name.
+
+A scorer says how an official name reads in its module. Names that are missing, left over, met twice or of another shape
+are an error: a checkpoint that almost fits gives numbers that almost look right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from accord.errors import ScoringError
+from accord.scorers.checkpoint import download_command
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+T = TypeVar("T")
+Rename = Callable[[str], str]
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Return name -> tensor of a safetensors file, or of all shards of a `.safetensors.index.json`."""
+    from safetensors.torch import load_file
+
+    if file.suffix != ".json":
+        return load_file(file)
+    shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+    return {name: tensor for shard in shards for name, tensor in load_file(file.parent / shard).items()}
+
+
+def split(state: Mapping[str, Tensor], prefixes: Sequence[str], unused: str, source: str) -> list[dict[str, Tensor]]:
+    """Return, for each prefix, the tensors whose names begin with it, without it.
+
+    unused: a pattern of whole names that are left out. Raises ScoringError if any other name remains.
+    """
+    parts: list[dict[str, Tensor]] = [{} for _ in prefixes]
+    left = []
+    for name, tensor in state.items():
+        if re.fullmatch(unused, name):
+            continue
+        which = next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), None)
+        if which is None:
+            left.append(name)
+        else:
+            parts[which][name[len(prefixes[which]) :]] = tensor
+    if left:
+        raise ScoringError(f"{source} holds {len(left)} tensors that the model has no place for, such as {left[0]}")
+    return parts
+
+
+def fill(make: Callable[[], ModuleT], state: Mapping[str, Tensor], rename: Rename, source: str) -> ModuleT:
+    """Return the module that `make` builds with the tensors of `state`, in evaluation mode and without gradients."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():  # no memory and no time for numbers that are replaced; buffers are kept
+        module = make()
+    module.load_state_dict(renamed(module, state, rename, source), assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def renamed(module: nn.Module, state: Mapping[str, Tensor], rename: Rename, source: str) -> dict[str, Tensor]:
+    """Return the tensors under the module's names. Raises ScoringError unless each name has one tensor of its shape."""
+    wanted = module.state_dict()
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        own = rename(name)
+        if own in found:
+            raise ScoringError(f"{source} holds two tensors for {own}, one of them {name}")
+        if own not in wanted:
+            raise ScoringError(f"{source} holds {name}, for which the model has no place")
+        if tensor.shape != wanted[own].shape:
+            raise ScoringError(
+                f"{source} does not fit: {name} must be {tuple(wanted[own].shape)}, found {tuple(tensor.shape)}"
+            )
+        found[own] = tensor
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise ScoringError(f"{source} lacks {len(missing)} tensors of the model, such as {missing[0]}")
+    return found
+
+
+def same_name(name: str) -> str:
+    """Return the name: for parts that are called alike."""
+    return name
+
+
+def layers(state: Mapping[str, Any], pattern: str) -> int:
+    """Return how many layers a checkpoint has: the number of different first groups of `pattern` among its names."""
+    return len({match[1] for name in state if (match := re.match(pattern, name))})
+
+
+def opened(make: Callable[[], T], path: str, what: str) -> T:
+    """Return what a `from_pretrained` of transformers makes. Raises ScoringError that says how to get it."""
+    try:
+        return make()
+    except (OSError, ValueError) as error:
+        raise ScoringError(
+            f"the {what} '{path}' cannot be opened ({str(error).splitlines()[0]}); get it with "
+            f"`{download_command(path)}`, or give a local folder"
+        ) from error

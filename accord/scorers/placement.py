@@ -1,0 +1,67 @@
+"""Where a large reward model is kept and in which numbers: said once, obeyed by transformers.
+
+`spread`: the library divides the layers over all GPUs and, where they do not fit, the main memory. `quantise`: 8 or 4
+bits per weight by bitsandbytes, on a GPU; scores move by about as much as between float32 and bfloat16 (8 bits) or a
+little more (4 bits). Both are for models that do not fit otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from accord.errors import MissingDependency, ScoringError
+
+if TYPE_CHECKING:
+    import torch
+
+    ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Quantise = Literal["no", "8bit", "4bit"]
+
+
+def torch_dtype(name: Dtype) -> torch.dtype:
+    """Return torch's dtype of this name."""
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def placed(module: ModuleT, device: str, dtype: Dtype) -> ModuleT:
+    """Return the module on this device, its floating-point numbers of this dtype."""
+    return module.to(device=device, dtype=torch_dtype(dtype))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One device and one dtype for all weights, or spread over devices, or quantised."""
+
+    device: str = "cpu"
+    dtype: Dtype = "bfloat16"
+    spread: bool = False
+    quantise: Quantise = "no"
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of transformers' `from_pretrained`. Raises where they cannot be obeyed."""
+        found: dict[str, Any] = {
+            "dtype": torch_dtype(self.dtype),
+            "device_map": "auto" if self.spread else {"": self.device},
+        }
+        if self.quantise != "no":
+            found["quantization_config"] = self._quantisation()
+        return found
+
+    def _quantisation(self) -> Any:
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise MissingDependency("quantised weights need the package bitsandbytes: pip install bitsandbytes")
+        if self.device == "cpu" and not self.spread:
+            raise ScoringError("quantised weights need a GPU: set device to cuda, or quantise to no")
+        from transformers import BitsAndBytesConfig
+
+        if self.quantise == "8bit":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch_dtype(self.dtype)
+        )
