@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -125,11 +125,18 @@ def iterate_images(folder: Path, with_latents: bool = False) -> Iterator[ImageRo
 
 def read_seeds(folder: Path) -> dict[str, int]:
     """Return image id -> seed of its starting noise, without reading the images themselves."""
-    found: dict[str, int] = {}
+    return dict(_columns(folder, "image_id", "seed"))
+
+
+def read_sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return image id -> height and width in pixels, without reading the images themselves."""
+    return {image: (height, width) for image, height, width in _columns(folder, "image_id", "height", "width")}
+
+
+def _columns(folder: Path, *names: str) -> Iterator[tuple[Any, ...]]:
     for path in part_paths(folder):
-        table = read_table(path, columns=["image_id", "seed"])
-        found.update(zip(table["image_id"].to_pylist(), table["seed"].to_pylist(), strict=True))
-    return found
+        table = read_table(path, columns=list(names))
+        yield from zip(*(table[name].to_pylist() for name in names), strict=True)
 
 
 def _row(record: dict) -> ImageRow:

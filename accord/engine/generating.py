@@ -13,6 +13,7 @@ from typing import Any
 from accord.config import Config
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.pool import run_shards
+from accord.engine.sizes import image_size, require_sizes
 from accord.images import ImageRow, encode_image, image_id, part_path, write_images
 from accord.seeding import address
 from accord.types import Prompt
@@ -53,7 +54,8 @@ def generate_images(
 ) -> Iterator[int]:
     """Draw every shard that is not there yet; yield the number of images of each as it is written.
 
-    `adapter` is the folder of a tuned adapter or model; None draws from the base model.
+    `adapter` is the folder of a tuned adapter or model; None draws from the base model. Raises ConfigError or
+    ModelError, before anything is drawn, for a prompt whose size is none or cannot be drawn.
     """
     arguments = {
         "config": config,
@@ -63,6 +65,9 @@ def generate_images(
     }
     missing = [shard for shard in shards if not shard.path.is_file()]
     if missing:
+        require_sizes(
+            open_run_model(config, (), "cpu"), [prompt for shard in missing for prompt in shard.prompts], config
+        )
         yield from run_shards("accord.engine.generating:ImageWorker", arguments, missing, devices)
 
 
@@ -82,18 +87,23 @@ class ImageWorker:
     def __call__(self, shard: ImageShard) -> int:
         """Draw and write one shard; return its number of images."""
         wanted = [(prompt, index) for prompt in shard.prompts for index in range(self.images_per_prompt)]
-        size = self.config.generate.batch_size
-        rows: list[ImageRow] = []
-        for start in range(0, len(wanted), size):
-            rows += self._draw(wanted[start : start + size])
-        write_images(shard.path, rows, self.images_per_prompt)
-        return len(rows)
+        batch = self.config.generate.batch_size
+        by_size: dict[tuple[int, int], list[tuple[Prompt, int]]] = {}
+        for prompt, index in wanted:
+            by_size.setdefault(image_size(prompt, self.config), []).append((prompt, index))
+        rows: dict[str, ImageRow] = {}
+        for size, same in by_size.items():
+            for start in range(0, len(same), batch):
+                rows |= {row.image_id: row for row in self._draw(same[start : start + batch], *size)}
+        in_order = [rows[image_id(prompt.id, index)] for prompt, index in wanted]
+        write_images(shard.path, in_order, self.images_per_prompt)
+        return len(in_order)
 
-    def _draw(self, wanted: Sequence[tuple[Prompt, int]]) -> list[ImageRow]:
+    def _draw(self, wanted: Sequence[tuple[Prompt, int]], height: int, width: int) -> list[ImageRow]:
         from accord.models.interface import SamplerSettings
 
         g = self.config.generate
-        settings = SamplerSettings(g.num_inference_steps, g.guidance_scale, g.height, g.width, g.negative_prompt)
+        settings = SamplerSettings(g.num_inference_steps, g.guidance_scale, height, width, g.negative_prompt)
         seeds = [image_seed(self.config.seed, prompt.id, index) for prompt, index in wanted]
         drawn = self.model.generate([prompt.text for prompt, _ in wanted], seeds, settings)
         latents = drawn.latents.cpu().numpy() if self.keep_latents else [None] * len(wanted)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accord.config import Config
-from accord.images import read_seeds
+from accord.images import read_seeds, read_sizes
 from accord.tables import read_pairs
 
 if TYPE_CHECKING:
@@ -53,14 +53,15 @@ def pair_data(config: Config, model: DiffusionModel) -> PairData:
     from accord.train.noise_cache import NoiseCache, is_cacheable
 
     run = Path(config.folder)
-    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
     latents = LatentCache(TensorCache(run / "encode" / "latents"))
+    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"), latents.sizes())
     noise = NoiseCache(TensorCache(run / "invert" / "noise")) if is_cacheable(config.method.noise) else None
-    prior = partial(_prior_noise, model, config, read_seeds(run / "generate"))
+    prior = partial(_prior_noise, model, read_seeds(run / "generate"), read_sizes(run / "generate"))
     return PairData(table, latents, TensorCache(run / "encode" / "prompts"), prior, noise)
 
 
-def _prior_noise(model: DiffusionModel, config: Config, seeds: dict[str, int], images: Sequence[str]) -> Tensor:
-    """Return the noise (B, C, H, W) that these images were drawn from."""
-    size = config.generate
-    return model.starting_noise([seeds[image] for image in images], size.height, size.width)
+def _prior_noise(
+    model: DiffusionModel, seeds: dict[str, int], sizes: dict[str, tuple[int, int]], images: Sequence[str]
+) -> Tensor:
+    """Return the noise (B, C, H, W) that these images, all of one size, were drawn from."""
+    return model.starting_noise([seeds[image] for image in images], *sizes[images[0]])

@@ -6,7 +6,7 @@ After it, training needs neither the autoencoder nor a text encoder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,7 +67,7 @@ def encode(
         with CacheWriter(stage.folder / "latents") as writer:
             wanted = images - writer.written
             rows = (row for row in iterate_images(run / "generate", with_latents=True) if row.image_id in wanted)
-            for batch in _batches(rows):
+            for batch in chain.from_iterable(_batches(group) for _, group in groupby(rows, key=_size)):
                 latents, decoded = _latents(model, batch)
                 num_decoded += decoded
                 writer.add([row.image_id for row in batch], {"latents": latents})
@@ -100,6 +100,11 @@ def _latents(model: DiffusionModel, rows: Sequence[ImageRow]) -> tuple[Tensor, i
         except ValueError as error:
             raise ArtifactError(f"image {row.image_id} of a chosen pair is damaged: {error}; generate again") from error
     return model.encode_images(pixels).to(torch.float16).cpu(), len(rows)
+
+
+def _size(row: ImageRow) -> tuple[int, int]:
+    """Return height and width; images of one prompt, which stand together, usually share them."""
+    return row.height, row.width
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -59,10 +59,11 @@ def invert(config: Config, redo: bool = False, progress: Progress = no_progress)
     from accord.train.noise_cache import rows_per_shard
 
     device = training_device(config.model.device)
-    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"))
     latents = LatentCache(TensorCache(run / "encode" / "latents"))
+    table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"), latents.sizes())
     data = PairData(table, latents, TensorCache(run / "encode" / "prompts"))
-    visits, total = Visits(table, config.training_seed), config.train.steps * config.train.batch_size
+    visits = Visits(table, config.training_seed, config.train.batch_size)
+    total = config.train.steps * config.train.batch_size
     # fixed blocks of visits: a row is computed beside the same neighbours however often the run is resumed, and beside
     # those of training; a block is what training holds in memory at once
     size = config.train.batch_size // config.train.gradient_accumulation

@@ -81,7 +81,7 @@ def reference(config: Config, redo: bool = False, progress: Progress = no_progre
         parts: tuple[Part, ...] = ("denoiser",)
         model, method = open_run_model(config, parts), load_method(config.method)
         data = pair_data(config, model)
-        untrained, visits = _untrained(model, config), Visits(data.table, config.training_seed)
+        untrained, visits = _untrained(model, config), Visits(data.table, config.training_seed, config.train.batch_size)
         with CacheWriter(stage.folder / "errors", ROWS_PER_SHARD) as writer:
             for start in range(0, total, size):
                 visited = visits.between(start, start + size)

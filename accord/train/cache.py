@@ -1,8 +1,9 @@
 """Tensors on disk, one row per id: latents once per image, conditioning once per prompt.
 
 A cache is a folder of safetensors shards. A shard holds one tensor per name, rows first, and the ids of its rows in its
-header, so it needs no index beside it. Shards appear whole or not at all; a writer that was killed starts again at
-the first id that is in none. Reading maps the files into memory: only the rows asked for are read from disk.
+header, so it needs no index beside it. Rows of different shapes, as of images of different sizes, are in different
+shards. Shards appear whole or not at all; a writer that was killed starts again at the first id that is in none.
+Reading maps the files into memory: only the rows asked for are read from disk.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from accord.errors import ArtifactError, MissingArtifact
 from accord.files import remove_temporary, replacing
 
 LATENTS = "latents"  # the name of the one tensor of a latent cache
+Shapes = tuple[tuple[int, ...], ...]  # of the tensors of a row
 
 
 class CacheWriter:
@@ -38,7 +40,8 @@ class CacheWriter:
         self.folder = folder
         self.rows_per_shard = rows_per_shard
         self.written = {identity for path in shard_paths(folder) for identity in _shard_ids(path)}
-        self._rows: dict[str, dict[str, Tensor]] = {}
+        self._groups: dict[Shapes, dict[str, dict[str, Tensor]]] = {}  # rows to write, by their shapes
+        self._layout: tuple[str, dict[str, torch.dtype]] | None = None  # of the first row, and its id
 
     def __enter__(self) -> CacheWriter:
         return self
@@ -47,37 +50,45 @@ class CacheWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what is left, unless an exception ended the block: then the rows of the unfinished shard are lost."""
-        if kind is None and self._rows:
-            self._write()
+        if kind is None:
+            for shapes in sorted(self._groups):
+                self._write(shapes)
 
     def add(self, ids: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-        """Add one row per id. `tensors`: name -> (B, ...), the same names, shapes and dtypes in every call."""
+        """Add one row per id. `tensors`: name -> (B, ...), the same names and dtypes in every call."""
         for name, tensor in tensors.items():
             if len(tensor) != len(ids):
                 raise ArtifactError(f"{self.folder}: '{name}' has {len(tensor)} rows for {len(ids)} ids")
         for row, identity in enumerate(ids):
-            if identity in self.written or identity in self._rows:
+            if identity in self.written or any(identity in group for group in self._groups.values()):
                 raise ArtifactError(f"{self.folder}: {identity} was added twice")
-            self._rows[identity] = {name: tensor[row].detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-            if len(self._rows) == self.rows_per_shard:
-                self._write()
+            values = {name: tensor[row].detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+            self._require_known_layout(identity, {name: value.dtype for name, value in values.items()})
+            shapes = tuple(tuple(value.shape) for value in values.values())
+            group = self._groups.setdefault(shapes, {})
+            group[identity] = values
+            if len(group) == self.rows_per_shard:
+                self._write(shapes)
 
-    def _write(self) -> None:
-        """Write the rows gathered so far as the next shard."""
-        ids = list(self._rows)
-        layout = {identity: _layout(row) for identity, row in self._rows.items()}
-        odd = next((identity for identity in ids if layout[identity] != layout[ids[0]]), None)
-        if odd is not None:
+    def _require_known_layout(self, identity: str, layout: dict[str, torch.dtype]) -> None:
+        """Raise ArtifactError unless this row has the names and dtypes of the first one."""
+        self._layout = self._layout or (identity, layout)
+        first, known = self._layout
+        if layout != known:
             raise ArtifactError(
-                f"{self.folder}: all rows need the same tensors; {ids[0]} has {layout[ids[0]]}, {odd} has {layout[odd]}"
+                f"{self.folder}: all rows need the same tensors; {first} has {known}, {identity} has {layout}"
             )
-        stacked = {name: torch.stack([self._rows[identity][name] for identity in ids]) for name in self._rows[ids[0]]}
+
+    def _write(self, shapes: Shapes) -> None:
+        """Write the gathered rows of these shapes as the next shard."""
+        rows = self._groups.pop(shapes)
+        ids = list(rows)
+        stacked = {name: torch.stack([row[name] for row in rows.values()]) for name in rows[ids[0]]}
         taken = set(shard_paths(self.folder))
         free = next(path for path in map(self._path, itertools.count()) if path not in taken)  # also fills a gap
         with replacing(free) as temporary:
             save_file(stacked, temporary, metadata={"ids": json.dumps(ids)})
         self.written.update(ids)
-        self._rows = {}
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.safetensors"
@@ -119,7 +130,22 @@ class TensorCache:
         places = [self._place[identity] for identity in ids]
         shards = {shard: self._shard(shard) for shard, _ in places}
         names = shards[places[0][0]] if places else {}
+        self._require_one_shape(ids, [shards[shard] for shard, _ in places])
         return {name: torch.stack([shards[shard][name][row] for shard, row in places]) for name in names}
+
+    def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
+        """Return id -> shape of its row of this name, for every id."""
+        return {identity: tuple(self._shard(shard)[name].shape[1:]) for identity, (shard, _) in self._place.items()}
+
+    def _require_one_shape(self, ids: Sequence[str], shards: Sequence[Mapping[str, Tensor]]) -> None:
+        """Raise ArtifactError unless rows of these shards, one per id, can be stacked."""
+        for identity, shard in zip(ids, shards, strict=True):
+            for name, tensor in shards[0].items():
+                if shard[name].shape[1:] != tensor.shape[1:]:
+                    raise ArtifactError(
+                        f"{self.folder}: rows of one batch need one shape, but '{name}' of {ids[0]} is "
+                        f"{tuple(tensor.shape[1:])} and that of {identity} {tuple(shard[name].shape[1:])}"
+                    )
 
     def _shard(self, shard: int) -> dict[str, Tensor]:
         if shard not in self._open:
@@ -138,6 +164,10 @@ class LatentCache:
         """Return the latents of these images, (B, C, H, W), in the dtype they were stored in."""
         return self.cache.get(ids)[LATENTS]
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return image id -> (H, W) of its latents, for every image."""
+        return {identity: (shape[-2], shape[-1]) for identity, shape in self.cache.shapes(LATENTS).items()}
+
 
 def shard_paths(folder: Path) -> list[Path]:
     """Return the finished shards of a cache in order."""
@@ -153,7 +183,3 @@ def _shard_ids(path: Path) -> list[str]:
         raise ArtifactError(
             f"{path} is damaged ({error}); delete it and run its stage again: only what is missing is made again"
         ) from error
-
-
-def _layout(row: Mapping[str, Tensor]) -> dict[str, str]:
-    return {name: f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for name, tensor in row.items()}

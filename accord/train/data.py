@@ -1,18 +1,23 @@
 """Which pair is trained on when: every visit is a pure function of its index, and nothing else.
 
     visit index i (step * batch_size + place in the batch)
-      -> epoch = i // P, place = i % P; prompt = the epoch's permutation of the prompts, at that place
+      -> the step's bucket, and i counted within that bucket (one bucket where all latents have one size: i itself)
+      -> epoch = i // P, place = i % P; prompt = the epoch's permutation of the bucket's prompts, at that place
       -> visit number of that prompt = epoch
       -> one of the prompt's pairs, uniformly, and a number in [0, 1) for the timestep: addressed by (prompt, visit)
 
 So data order needs no loader state: a run resumed at any step, on any number of processes, sees the same visits, and
 two methods that train on the same prompt meet the same timestep and noise at the same visit.
+
+A bucket is the pairs whose latents have one height and width. A whole step is of one bucket, so any share of it can be
+one tensor. In as many steps as there are prompts every bucket has as many steps as prompts, in an order drawn anew each
+time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
@@ -25,6 +30,9 @@ from accord.errors import TrainingError
 from accord.seeding import generator
 from accord.types import Conditioning, Pair, PairBatch
 
+Size = tuple[int, int]
+"""Height and width of latents."""
+
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class PairTable:
@@ -34,10 +42,12 @@ class PairTable:
     chosen_ids: tuple[str, ...]  # (M,)
     rejected_ids: tuple[str, ...]  # (M,)
     targets: np.ndarray  # (M,) float64, finite
+    sizes: tuple[Size, ...] = ()  # (M,) of the latents of both images; empty: all are of one size
 
     def __post_init__(self) -> None:
         """Refuse a table that cannot be trained on."""
         lengths = {len(self.prompt_ids), len(self.chosen_ids), len(self.rejected_ids), len(self.targets)}
+        lengths |= {len(self.sizes)} if self.sizes else set()
         if lengths == {0} or len(lengths) > 1:
             raise TrainingError(
                 f"training needs at least one pair and columns of equal length, found {sorted(lengths)}"
@@ -56,14 +66,18 @@ class PairTable:
             raise TrainingError(f"image {same[0]} is preferred over itself ({len(same)} such pairs); run select again")
 
     @classmethod
-    def from_pairs(cls, pairs: Iterable[Pair]) -> PairTable:
-        """Return the table of these pairs."""
+    def from_pairs(cls, pairs: Iterable[Pair], size_of: Mapping[str, Size] | None = None) -> PairTable:
+        """Return the table of these pairs. size_of: image id -> size of its latents, unless all are of one size.
+
+        Raises TrainingError if the two images of a pair differ in size.
+        """
         rows = list(pairs)
         return cls(
             tuple(pair.prompt_id for pair in rows),
             tuple(pair.chosen_id for pair in rows),
             tuple(pair.rejected_id for pair in rows),
             np.array([pair.target for pair in rows], dtype=np.float64),
+            () if size_of is None else tuple(_shared_size(pair, size_of) for pair in rows),
         )
 
     @cached_property
@@ -79,6 +93,18 @@ class PairTable:
         """(P,) the prompts that have a pair, in the order of their ids."""
         return tuple(self.rows_of)
 
+    @cached_property
+    def buckets(self) -> tuple[dict[str, tuple[int, ...]], ...]:
+        """The buckets in the order of their sizes: prompt id -> its rows of this size, as in `rows_of`."""
+        if not self.sizes:
+            return (self.rows_of,)
+        found: dict[Size, dict[str, tuple[int, ...]]] = {size: {} for size in sorted(set(self.sizes))}
+        for prompt, rows in self.rows_of.items():
+            for row in rows:
+                bucket = found[self.sizes[row]]
+                bucket[prompt] = (*bucket.get(prompt, ()), row)
+        return tuple(found.values())
+
     def fingerprint(self) -> str:
         """Return a hash of all pairs and targets that does not depend on their order."""
         digest = hashlib.blake2b(digest_size=16)
@@ -88,6 +114,7 @@ class PairTable:
                 self.chosen_ids[row],
                 self.rejected_ids[row],
                 float(self.targets[row]).hex(),
+                *self.sizes[row : row + 1],
             )
             digest.update(repr(fields).encode())
         return digest.hexdigest()
@@ -108,13 +135,15 @@ class Visits:
 
     table: PairTable
     seed: int
+    batch_size: int = 1  # visits of a step, all of one bucket; with a single bucket it plays no part
 
     def __getitem__(self, index: int) -> Visit:
         """Return visit `index` (0 is the first of the run)."""
-        prompts = self.table.prompts
+        bucket, index = self._in_bucket(index)
+        prompts = tuple(bucket)
         epoch, place = divmod(index, len(prompts))
         prompt = prompts[_order(self.seed, epoch, len(prompts))[place]]
-        rows = self.table.rows_of[prompt]
+        rows = bucket[prompt]
         row = rows[int(generator(self.seed, "pair", prompt, epoch).integers(len(rows)))]
         return Visit(prompt, epoch, row, float(generator(self.seed, "timestep", prompt, epoch).random()))
 
@@ -122,11 +151,49 @@ class Visits:
         """Return visits start, start + 1, ..., stop - 1."""
         return tuple(self[index] for index in range(start, stop))
 
+    def _in_bucket(self, index: int) -> tuple[dict[str, tuple[int, ...]], int]:
+        """Return the bucket of this visit, and how many visits of that bucket came before it."""
+        buckets = self.table.buckets
+        if len(buckets) == 1:
+            return buckets[0], index
+        step, place = divmod(index, self.batch_size)
+        which, before = bucket_of_step(self.seed, tuple(map(len, buckets)), step)
+        return buckets[which], before * self.batch_size + place
+
+
+def bucket_of_step(seed: int, num_prompts: tuple[int, ...], step: int) -> tuple[int, int]:
+    """Return which bucket a step trains on, and how many steps before it did. num_prompts: of every bucket.
+
+    >>> [bucket_of_step(0, (1, 2), step) for step in range(6)]
+    [(1, 0), (1, 1), (0, 0), (1, 2), (0, 1), (1, 3)]
+    """
+    round_, place = divmod(step, sum(num_prompts))
+    order = _bucket_order(seed, round_, num_prompts)
+    which = int(order[place])
+    return which, round_ * num_prompts[which] + int((order[:place] == which).sum())
+
 
 @lru_cache(maxsize=4)  # a batch touches two epochs at most, unless there are fewer prompts than pairs in a batch
 def _order(seed: int, epoch: int, num_prompts: int) -> np.ndarray:
     """Return the epoch's order of the prompts, (P,) int64."""
     return generator(seed, "order", epoch).permutation(num_prompts)
+
+
+@lru_cache(maxsize=4)
+def _bucket_order(seed: int, round_: int, num_prompts: tuple[int, ...]) -> np.ndarray:
+    """Return the buckets of as many steps as there are prompts, (P,) int64."""
+    return generator(seed, "bucket", round_).permutation(np.repeat(np.arange(len(num_prompts)), num_prompts))
+
+
+def _shared_size(pair: Pair, size_of: Mapping[str, Size]) -> Size:
+    """Return the size of both images of a pair. Raises TrainingError if there are two."""
+    chosen, rejected = size_of[pair.chosen_id], size_of[pair.rejected_id]
+    if chosen != rejected:
+        raise TrainingError(
+            f"both images of a pair must have one size, but the latents of {pair.chosen_id} are "
+            f"{chosen[0]}x{chosen[1]} and those of {pair.rejected_id} {rejected[0]}x{rejected[1]}; leave the pair out"
+        )
+    return chosen
 
 
 class LatentStore(Protocol):

@@ -121,8 +121,10 @@ def test_a_writer_refuses_what_would_not_be_one_row_per_id(tmp_path):
             writer.add(["id0"], {"latents": torch.zeros(1, 1)})
     writer = CacheWriter(tmp_path, rows_per_shard=2)
     writer.add(["id1"], {"latents": torch.zeros(1, 1)})
-    with pytest.raises(ArtifactError, match=r"id1 has .*\(1,\) float32.*id2 has .*\(2,\) float32"):
-        writer.add(["id2"], {"latents": torch.zeros(1, 2)})
+    with pytest.raises(ArtifactError, match=r"id1 has .*torch.float32.*id2 has .*torch.float16"):
+        writer.add(["id2"], {"latents": torch.zeros(1, 1).half()})
+    with pytest.raises(ArtifactError, match=r"id1 has .*latents.*id2 has .*noise"):
+        writer.add(["id2"], {"noise": torch.zeros(1, 1)})
     assert TensorCache(tmp_path).ids == ("id0",)
 
 
@@ -132,3 +134,33 @@ def test_a_row_is_what_it_was_when_it_was_added(tmp_path):
         writer.add(["id0", "id1"], {"latents": latents})
         latents.zero_()  # an encoder that reuses its output buffer
     assert (TensorCache(tmp_path).get(["id0", "id1"])["latents"] == 1).all()
+
+
+def fill_sizes(folder, ids, stop=None):
+    """Write latents of two sizes, id by id: odd numbers are tall, even ones wide."""
+    with contextlib.suppress(KeyboardInterrupt), CacheWriter(folder, 2) as writer:
+        for place, identity in enumerate(i for i in ids if i not in writer.written):
+            if place == stop:
+                raise KeyboardInterrupt
+            number = int(identity.removeprefix("id"))
+            writer.add([identity], {"latents": torch.full((1, 3, *((4, 2) if number % 2 else (2, 4))), float(number))})
+
+
+def test_rows_of_other_sizes_are_kept_apart_and_found_by_id(tmp_path):
+    fill_sizes(tmp_path, IDS[:7])
+    latents = LatentCache(TensorCache(tmp_path))
+    assert latents.sizes() == {f"id{i}": (4, 2) if i % 2 else (2, 4) for i in range(7)}
+    assert latents.get(["id5", "id1"])[:, 0, 0, 0].tolist() == [5, 1]
+    assert latents.get(["id6", "id0"]).shape == (2, 3, 2, 4)
+    with pytest.raises(
+        ArtifactError, match=r"one shape, but 'latents' of id2 is \(3, 2, 4\) and that of id3 \(3, 4, 2\)"
+    ):
+        latents.get(["id2", "id3"])
+
+
+@pytest.mark.parametrize("stop", range(7))
+def test_a_writer_of_several_sizes_goes_on_to_the_same_files(tmp_path, stop):
+    fill_sizes(tmp_path / "whole", IDS[:7])
+    fill_sizes(tmp_path / "cut", IDS[:7], stop)
+    fill_sizes(tmp_path / "cut", IDS[:7])
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
