@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from accord import registry
+from accord.config import Choice
 from accord.errors import ConfigError, ModelError
 from accord.files import read_json
 from accord.images import decode_image, iterate_images
@@ -63,7 +64,7 @@ def config_in(config_of):
                 "prompts": {"train": train, "evaluate": evaluate, "num_train": None, "num_evaluate": None},
                 "generate": {"images_per_shard": 6, "batch_size": 4},
                 "method": {"pairs": "best_worst", "noise": {"name": "ddim_inversion", "num_steps": 2}},
-                "train": {"steps": 5},
+                "train": {"steps": 5, "cache_reference": True},
                 "score": {"scorers": ["brightness"]},
                 "evaluate": {"held_out": [], "checker": ""},
                 **sections,
@@ -125,9 +126,11 @@ def test_other_noises_meet_every_size_too(made, noise, monkeypatch):
         return predict(self, denoiser, latents, *rest)
 
     monkeypatch.setattr(PipelineModel, "predict", spied)
-    config = made.model_copy(
-        update={"method": made.method.model_copy(update={"noise": type(made.method.noise)(name=noise)})}
-    )
+    chosen = {
+        "method": made.method.model_copy(update={"noise": Choice(name=noise)}),
+        "train": made.train.model_copy(update={"cache_reference": False}),
+    }
+    config = made.model_copy(update=chosen)
     train(config, redo=True)
     assert seen == {(8, 8), (12, 8), (8, 16)}
 
