@@ -38,6 +38,7 @@ TABLES: dict[str, dict[str, str]] = {
         "pickscore": "accord.scorers.pickscore:PickScore",
         "image_reward": "accord.scorers.image_reward:ImageReward",
         "blip_vqa": "accord.scorers.blip_vqa:BlipVqa",
+        "vqascore": "accord.scorers.vqascore:VqaScore",
     },
     "calibrations": {
         "win_rate": "accord.calibrate.win_rate:win_rate",
