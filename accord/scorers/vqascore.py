@@ -2,8 +2,8 @@
 
     score = P("Yes" | picture, 'Does this figure show "PROMPT"? Please answer Yes or No.')      0 to 1
 
-The probability is that of the first answered token, from the model's logits as they are: the temperature and the cuts of
-a model's generation settings play no part. Scores of different models are not comparable.
+The probability is that of the first answered token, from the model's logits as they are: the temperature and the cuts
+of a model's generation settings play no part. Scores of different models are not comparable.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class VqaScore:
         question: str = QUESTION,
         answer: str = ANSWER,
     ) -> None:
-        """Open the model and its processor in `path`, a hub id or a local folder. `question` holds {} for the prompt."""
+        """Open model and processor in `path`, a hub id or a local folder. `question` holds {} for the prompt."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         options = Placement(device, dtype, spread, quantise).options()
