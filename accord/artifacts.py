@@ -85,6 +85,16 @@ def open_stage(
     return Stage(name, folder, wanted["settings"], wanted["inputs"], finished)
 
 
+def opened_stage(run: Path, name: str) -> Stage:
+    """Return a stage as another process has just opened it. Changes nothing."""
+    folder = run / name
+    manifest = load_manifest(folder)
+    found = _found(folder, manifest)
+    if found is None:
+        raise MissingArtifact(f"{folder} was not opened: all processes need to see the same run folder")
+    return Stage(name, folder, found["settings"], found["inputs"], manifest is not None)
+
+
 def input_digest(run: Path, stage: str) -> str:
     """Return the digest of a finished stage. Raises MissingArtifact that says which command makes it."""
     if load_manifest(run / stage) is None:

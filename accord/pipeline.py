@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accord.artifacts import locked, state_of
 from accord.config import Config
+from accord.engine.processes import is_main, main_first
 from accord.files import write_bytes
 from accord.outcome import Outcome
 from accord.runfile import dump_config
@@ -49,16 +51,28 @@ def run_stages(
 ) -> Iterator[tuple[str, Outcome]]:
     """Run these stages in order, yielding (stage, outcome) as each finishes; what has finished before is reused.
 
-    Holds the run folder's lock, and keeps the resolved config in it as run.toml.
+    Holds the run folder's lock, and keeps the resolved config in it as run.toml. Of several processes, all train, and
+    the main one does everything else.
     """
     folder = Path(config.folder)
-    with locked(folder):
-        write_bytes(folder / RUN_FILE, dump_config(config).encode())
+    with main_first(config.model.device):
+        if train.NAME in names:
+            train.require_shareable(config)
+    with locked(folder) if is_main() else nullcontext():
+        if is_main():
+            write_bytes(folder / RUN_FILE, dump_config(config).encode())
         for name in names:
-            outcome = STAGES[name](config, redo=redo, progress=progress_of(name))
+            outcome = _run_stage(name, config, redo, progress_of(name))
             outcomes = outcome if isinstance(outcome, dict) else {"": outcome}
             for part, one in outcomes.items():
                 yield (f"{name} {part}".strip(), one)
+
+
+def _run_stage(name: str, config: Config, redo: bool, progress: Progress) -> Outcome | dict[str, Outcome]:
+    if name == train.NAME:
+        return train.train(config, redo, progress)
+    with main_first(config.model.device):
+        return STAGES[name](config, redo=redo, progress=progress) if is_main() else {}
 
 
 def plan(config: Config) -> list[Step]:

@@ -17,7 +17,8 @@ from accord.cli.soup import soup
 from accord.cli.stages import print_plan, run_and_print
 from accord.cli.terminal import console, fail
 from accord.cli.world import world
-from accord.errors import AccordError
+from accord.engine.processes import is_main, process_index
+from accord.errors import AccordError, ConfigError
 from accord.version import __version__
 
 RunFile = Annotated[Path, typer.Argument(help="The run file (TOML); `accord init` writes one.")]
@@ -146,6 +147,10 @@ def main() -> None:
     try:
         app()
     except AccordError as error:
-        fail(escape(str(error)))
+        if is_main():
+            fail(escape(str(error)))
+        if isinstance(error, ConfigError):  # all processes read the same run file: one tells
+            sys.exit(1)
+        fail(f"process {process_index()}: {escape(str(error))}")
     except KeyboardInterrupt:
         fail("interrupted; what was finished is kept: run the same command to go on", status=130)

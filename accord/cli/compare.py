@@ -23,7 +23,9 @@ def compare(
     """Train several methods on one table of scores, with several seeds, and compare them with intervals."""
     from accord.compare.config import load_comparison
     from accord.compare.run import finished_so_far, run_comparison
+    from accord.engine.processes import require_alone
 
+    require_alone("accord compare")
     config = load_comparison(file, set_ or [])
     if plan:
         console.print(_plan(config))

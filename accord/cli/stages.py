@@ -10,23 +10,40 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from accord.cli.terminal import console, progress_bars
+from accord.engine.processes import is_main, leave
 from accord.files import read_json
 from accord.outcome import Outcome, read_seconds
 from accord.pipeline import STAGES, plan, run_stages
 from accord.runfile import load_config
 
-SHOWN = ("prompts", "images", "unscored", "prompts_with_pairs", "pairs", "steps", "pairs_seen", "images_per_prompt")
+SHOWN = (
+    "prompts",
+    "images",
+    "unscored",
+    "prompts_with_pairs",
+    "pairs",
+    "steps",
+    "pairs_seen",
+    "visits",
+    "images_per_prompt",
+)
 
 
 def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: tuple[str, ...] | None) -> None:
     """Run these stages (all if None) and print what became of each."""
     config = load_config(run_file, overrides)
     _quiet_libraries()
+    if not is_main():  # of several processes one talks
+        for _ in run_stages(config, names or tuple(STAGES), redo):
+            pass
+        leave()
+        return
     with progress_bars() as bar_of:
         outcomes = {}
         for name, outcome in run_stages(config, names or tuple(STAGES), redo, bar_of):
             outcomes[name] = outcome
             console.print(_line(name, outcome))
+    leave()
     if not outcomes:
         console.print(f"nothing to do: this method has no work for `accord {' '.join(names or ())}`")
     if names is None or "evaluate" in names:

@@ -1,23 +1,25 @@
 """train: pairs and training cache -> a LoRA adapter, or a tuned denoiser.
 
 The loop only yields numbers; this stage decides what becomes of them: log, trackers, checkpoints. Killed at any moment,
-it goes on at the last checkpoint and ends, on a CPU, with the same bytes as if nothing had happened.
+it goes on at the last checkpoint and ends, on a CPU, with the same bytes as if nothing had happened. Of several
+processes all train, and the main one writes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.artifacts import open_stage
+from accord.artifacts import open_stage, opened_stage
 from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
+from accord.engine.processes import is_main, main_first, num_processes
 from accord.engine.training import NOT_TOLD, adapter_settings, make_accelerator, pair_data, train_settings
 from accord.files import write_bytes
 from accord.outcome import Outcome, reused, timed
@@ -58,35 +60,61 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
 
     Raises TrainingError on a non-finite loss, naming the batch; the last checkpoint stays.
     """
-    run = Path(config.folder)
-    stage = open_stage(run, NAME, settings(config), inputs(config), redo)
+    run, device = Path(config.folder), config.model.device
+    with main_first(device):
+        require_shareable(config)
+        stage = open_stage(run, NAME, settings(config), inputs(config), redo) if is_main() else opened_stage(run, NAME)
     if stage.is_finished:
         return reused(stage.folder)
     from accord.train.checkpoint import load_checkpoint, save_checkpoint
     from accord.train.loop import train as steps
     from accord.train.state import begin
 
-    device = training_device(config.model.device)
-    accelerator = make_accelerator(config, device)
+    accelerator = make_accelerator(config, training_device(device))
     parts: tuple[Part, ...] = ("denoiser",)
     model = open_run_model(config, parts)
     method, told = _method(config), train_settings(config)
     data = pair_data(config, model)
     checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
-    with timed(stage.folder, device):
+    with timed(stage.folder, training_device(device)) if is_main() else nullcontext():
         state = begin(model, method, told, adapter_settings(config), accelerator)
         load_checkpoint(checkpoints, state, identity)
-        keep_log(stage.folder / LOG, state.step)
         progress(state.step, told.steps, "steps")
-        with _trackers(config, stage.folder) as track:
+        with _records(config, stage.folder, state.step) as record:
             for log in steps(model, method, data, state, told, accelerator):
-                _append(stage.folder / LOG, log)
-                track(log)
-                if log.step % config.train.checkpoint_every == 0 and log.step < told.steps:
+                record(log)
+                if log.step % config.train.checkpoint_every == 0 and log.step < told.steps and is_main():
                     save_checkpoint(checkpoints, state, identity)
                 progress(log.step, told.steps, "steps")
-        _save(model, state, stage.folder / "adapter")
-    return Outcome(stage.finish(_counts(state, config), _facts(state, data)), stage.folder, was_reused=False)
+        if is_main():
+            _save(model, state, stage.folder / "adapter")
+    with main_first(device):
+        if not is_main():
+            return Outcome(reused(stage.folder).manifest, stage.folder, was_reused=False)
+        return Outcome(stage.finish(_counts(state, config), _facts(state, data)), stage.folder, was_reused=False)
+
+
+def require_shareable(config: Config) -> None:
+    """Raise TrainingError unless the batch divides evenly among the processes that were launched."""
+    train_settings(config).micro_batch_size(num_processes())
+
+
+@contextmanager
+def _records(config: Config, folder: Path, step: int) -> Iterator[Callable[[StepLog], None]]:
+    """Give `record(log)`, which adds a step to log and trackers; in all but the main process it does nothing."""
+    if not is_main():
+        yield lambda log: None
+        return
+    from accord.train.trackers import open_trackers
+
+    keep_log(folder / LOG, step)
+    with open_trackers(config.log.trackers, folder, config.model_dump(mode="json"), config.log.every) as track:
+
+        def record(log: StepLog) -> None:
+            _append(folder / LOG, log)
+            track(log)
+
+        yield record
 
 
 def keep_log(path: Path, step: int) -> None:
@@ -126,8 +154,6 @@ def _method(config: Config) -> Method:
 
 def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
     """Write the policy as diffusers reads it, its moving average if there is one."""
-    from contextlib import nullcontext
-
     import peft
 
     from accord.train.adapters import adapter_state
@@ -139,15 +165,6 @@ def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
             model.save_adapter(adapter_state(state.policy), folder, told)
         else:
             model.save_full(state.policy, folder)
-
-
-@contextmanager
-def _trackers(config: Config, folder: Path) -> Iterator[Any]:
-    """Give `track(log)`, which tells every tracker of the run file about a step."""
-    from accord.train.trackers import open_trackers
-
-    with open_trackers(config.log.trackers, folder, config.model_dump(mode="json"), config.log.every) as track:
-        yield track
 
 
 def _counts(state: TrainState, config: Config) -> dict[str, Any]:

@@ -1,0 +1,190 @@
+"""`accord train` in two processes, started as a user would: the same training, written once, resumed exactly."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from accord.artifacts import opened_stage
+from accord.engine import processes
+from accord.errors import ConfigError, MissingArtifact, TrainingError
+from accord.files import read_json
+from accord.pipeline import run_stages
+from accord.runfile import dump_config, parse_config
+from accord.stages.train import require_shareable
+
+STEPS, SIZE = 4, 4
+
+
+def config(folder: Path, **train_options):
+    """Three prompts of three images, four steps of four pairs in two micro-batches of each process."""
+    told = {"steps": STEPS, "batch_size": SIZE, "gradient_accumulation": 2, "warmup_steps": 1, "learning_rate": 1e-3}
+    return parse_config(
+        {
+            "folder": str(folder),
+            "model": {"device": "cpu"},
+            "prompts": {"num_train": 3},
+            "generate": {"images_per_prompt": 3, "num_inference_steps": 2, "guidance_scale": 1.0},
+            "score": {"scorers": ["world_aesthetics", "world_taste"]},
+            "method": {"pairs": "best_worst"},
+            "train": told | {"checkpoint_every": 1, "ema_decay": 0.5, "cache_reference": True} | train_options,
+            "adapter": {"rank": 2},
+            "log": {"trackers": []},
+            "engine": {"workers": 1},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory) -> Path:
+    """A run as far as its pairs."""
+    folder = tmp_path_factory.mktemp("selected") / "run"
+    for _ in run_stages(config(folder), ("generate", "score", "select")):
+        pass
+    return folder
+
+
+def launch(*command: str) -> subprocess.CompletedProcess:
+    """Run a command in two processes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*torchrun, *command], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def accord_train(folder: Path, **options) -> subprocess.CompletedProcess:
+    run_file = folder.parent / f"{folder.name}.toml"
+    run_file.write_text(dump_config(config(folder, **options)))
+    return launch("-m", "accord", "train", str(run_file))
+
+
+@pytest.fixture(scope="module")
+def together(selected, tmp_path_factory) -> tuple[Path, str]:
+    """The same run, trained by two processes that nothing interrupted, and what they printed."""
+    folder = tmp_path_factory.mktemp("together") / "run"
+    shutil.copytree(selected, folder)
+    done = accord_train(folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def log_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "train" / "log.jsonl").read_text().splitlines()]
+
+
+def promised(folder: Path) -> dict[str, bytes]:
+    """Every file of every stage, but for clocks, locks and checkpoints."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and path.name != "run.toml"
+        and "checkpoints" not in path.parts
+    }  # fmt: skip
+
+
+def test_two_processes_train_as_one_and_write_once(selected, together, tmp_path):
+    folder, printed = together
+    alone = tmp_path / "run"
+    shutil.copytree(selected, alone)
+    for _ in run_stages(config(alone), ("encode", "reference", "train")):
+        pass
+    assert promised(alone).keys() == promised(folder).keys()
+    for stage in ("encode", "train"):  # settings, counts and facts of the two runs are equal, to the reference's bytes
+        ours, theirs = (read_json(run / stage / "manifest.json") for run in (alone, folder))
+        assert {**ours, "files": None, "inputs": None} == {**theirs, "files": None, "inputs": None}
+    logs = log_of(alone), log_of(folder)
+    assert [line["step"] for line in logs[1]] == [1, 2, 3, 4]  # one process wrote them
+    for one, other in zip(*logs, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-3)
+        assert other["by_noise"]["count"] == one["by_noise"]["count"]
+    name = next(path.name for path in (alone / "train" / "adapter").glob("*.safetensors"))
+    weights = [load_file(run / "train" / "adapter" / name) for run in (alone, folder)]
+    moved = sum((tensor - weights[1][key]).square().sum().item() for key, tensor in weights[0].items())
+    assert moved < 1e-4 * sum(tensor.square().sum().item() for tensor in weights[0].values())  # 1 % after 4 Adam steps
+    assert printed.count("✓ train:") == 1  # one process talks
+    assert "16 pairs seen" in printed
+
+
+KILLED = """
+import os, signal, sys
+from accord.train import loop
+
+measure, calls = loop.gradient_sizes, []
+
+def killed(errors, output):
+    calls.append(1)
+    if len(calls) == 6 and os.environ["RANK"] == "1":  # the second micro-batch of the third step
+        os.kill(os.getpid(), signal.SIGKILL)
+    return measure(errors, output)
+
+loop.gradient_sizes = killed
+from accord.cli.app import main
+main()
+"""
+
+
+def test_a_run_killed_within_an_accumulation_ends_with_the_same_bytes(selected, together, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(selected, folder)
+    (tmp_path / "killed.py").write_text(KILLED)
+    (tmp_path / "killed.toml").write_text(dump_config(config(folder)))
+    done = launch(str(tmp_path / "killed.py"), "train", str(tmp_path / "killed.toml"))
+    assert done.returncode != 0
+    assert "Signal 9" in done.stderr
+    assert [path.name for path in (folder / "train" / "checkpoints").glob("step-*")] != []
+    assert not (folder / "train" / "manifest.json").exists()
+    done = accord_train(folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert promised(folder) == promised(together[0])
+
+
+def test_what_the_main_process_refuses_is_said_once(selected, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(selected, folder)
+    done = accord_train(folder, batch_size=3, gradient_accumulation=3)
+    assert done.returncode != 0
+    assert done.stderr.count("error: batch_size 3 cannot be shared by 2 process(es)") == 1
+    assert done.stderr.count("error:") == 1
+    assert "accord/" not in done.stderr  # no traceback of ours: the launcher's own only
+    assert not (folder / "encode").exists()  # found before any work
+
+
+# --- without processes --------------------------------------------------------------------------------------------
+
+
+def test_a_batch_must_divide_among_the_processes(tmp_path, monkeypatch):
+    require_shareable(config(tmp_path, batch_size=6, gradient_accumulation=2))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    require_shareable(config(tmp_path, batch_size=6, gradient_accumulation=2))
+    with pytest.raises(TrainingError, match=r"8 cannot be shared by 3 process\(es\) x 2 micro-batch"):
+        require_shareable(config(tmp_path, batch_size=8, gradient_accumulation=2))
+
+
+def test_without_a_launcher_this_is_the_main_process(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "8")  # a cluster's own variable
+    assert (processes.num_processes(), processes.process_index(), processes.is_main()) == (1, 0, True)
+    with processes.main_first("cpu"):
+        ran = True
+    assert ran
+    processes.require_alone("accord compare")
+    processes.leave()
+
+
+def test_a_command_that_shares_its_work_itself_is_refused(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not processes.is_main()
+    with pytest.raises(ConfigError, match=r"`accord compare` starts its own processes.*2 were launched"):
+        processes.require_alone("accord compare")
+
+
+def test_a_process_that_sees_another_folder_says_so(tmp_path):
+    with pytest.raises(MissingArtifact, match="all processes need to see the same run folder"):
+        opened_stage(tmp_path, "train")
