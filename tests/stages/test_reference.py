@@ -335,5 +335,5 @@ def test_the_command_trains_with_it(fresh, tmp_path):
     (tmp_path / "run.toml").write_text(dump_config(config(fresh)))
     said = CliRunner().invoke(app, ["train", str(tmp_path / "run.toml")])
     assert said.exit_code == 0, said.output
-    assert "reference: done" in said.output
+    assert "reference: 12 visits in" in said.output
     assert json.loads((fresh / "train" / "log.jsonl").read_text().splitlines()[0])["metrics"]["margin"] == 0
