@@ -1,39 +1,77 @@
 """CLIP score (Radford et al. 2021, arXiv 2103.00020; Hessel et al. 2021, arXiv 2104.08718): does picture fit text?
 
-    score = 100 * cos(image, prompt), without a text prefix and without cutting at 0      about 15 to 35
+    score = cos(image, prompt)        in the convention "cosine"; the others are in clip_convention.py
 
-Four conventions are in use; this is the raw cosine in hundredths. Hessel's is 2.5 * max(cos, 0) with the text prefixed.
+Shortest edge to 224 pixels, centre crop, OpenAI's ViT-L/14 with its quick GELU, 77 tokens, no template.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accord.scorers.clip_similarity import ClipSimilarity
+from accord.scorers.batch import Batch
+from accord.scorers.clip_convention import Convention, ConventionalScore, with_convention
+from accord.scorers.clip_network import Dtype, as_array, open_clip_network
 from accord.types import ScorerCard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT = "openai/clip-vit-large-patch14"
+CARD = ScorerCard(
+    name="clip_score",
+    version=f"{CHECKPOINT}, cosine by default",
+    summary="Agreement of picture and text under OpenAI's CLIP ViT-L/14; coarse, weak on counting and position.",
+    scale="",
+    bradley_terry_scale=100.0,
+    uses_prompt=True,
+    licence="MIT",
+    licence_of_weights="MIT",
+    citation="Radford et al., CLIP, ICML 2021; Hessel et al., CLIPScore, EMNLP 2021",
+    differentiable=True,
+    checkpoint=CHECKPOINT,
+    revision="main",
+    memory_gb=0.86,
+    network="CLIP ViT-L/14",
+)
 
 
 class ClipScore:
     """CLIP ViT-L/14 of OpenAI."""
 
-    card = ScorerCard(
-        name="clip_score",
-        version="openai/clip-vit-large-patch14",
-        summary="Agreement of picture and text under OpenAI's CLIP ViT-L/14; coarse, weak on counting and position.",
-        scale="100 times cosine; about 15 to 35",
-        bradley_terry_scale=1.0,  # 100 is this model's own logit scale, so a difference is a log-odds
-        uses_prompt=True,
-        licence="MIT",
-        citation="Radford et al., CLIP, ICML 2021; Hessel et al., CLIPScore, EMNLP 2021",
-        low=-100.0,
-        high=100.0,
-    )
+    card = with_convention(CARD, "cosine")
 
-    def __init__(self, *, path: str = card.version, device: str = "cpu") -> None:
-        self.clip = ClipSimilarity(path, path, device)
+    def __init__(
+        self,
+        *,
+        path: str = CHECKPOINT,
+        revision: str = "main",
+        convention: Convention = "cosine",
+        dtype: Dtype = "float32",
+        device: str = "cpu",
+    ) -> None:
+        self.card = self.card_for(convention=convention)
+        self.clip = open_clip_network(path, path, revision, dtype, device)
+        self._score = ConventionalScore(self.clip, convention)
+        self.preprocessing = self._score.preprocessing
+        self.checkpoint = self.clip.checkpoint
+
+    @staticmethod
+    def card_for(*, convention: Convention = "cosine", **_: object) -> ScorerCard:
+        """Return the card in this convention."""
+        return with_convention(CARD, convention)
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return (B,) float64."""
-        return 100.0 * self.clip.cosines(images, prompts).double().numpy()
+        return self.score_batch(Batch(images, prompts))
+
+    def score_batch(self, batch: Batch) -> np.ndarray:
+        """Return (B,) float64, sharing the images' embeddings with the other scorers of this network."""
+        return as_array(self._score.of_batch(batch))
+
+    def differentiable_scores(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
+        return self._score.of_tensors(images, prompts)

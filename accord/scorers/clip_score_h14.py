@@ -1,0 +1,77 @@
+"""CLIP score under LAION's ViT-H/14 (Cherti et al. 2023, arXiv 2212.07143): does picture fit text?
+
+    score = cos(image, prompt)        in the convention "cosine"; the others are in clip_convention.py
+
+As clip_score.py, with another network: plain GELU, 986 million parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from accord.scorers.batch import Batch
+from accord.scorers.clip_convention import Convention, ConventionalScore, with_convention
+from accord.scorers.clip_network import Dtype, as_array, open_clip_network
+from accord.types import ScorerCard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+CARD = ScorerCard(
+    name="clip_score_h14",
+    version=f"{CHECKPOINT}, cosine by default",
+    summary="Agreement of picture and text under LAION's CLIP ViT-H/14, from which others start.",
+    scale="",
+    bradley_terry_scale=100.0,
+    uses_prompt=True,
+    licence="MIT",
+    licence_of_weights="MIT",
+    citation="Cherti et al., Reproducible scaling laws for contrastive language-image learning, CVPR 2023",
+    differentiable=True,
+    checkpoint=CHECKPOINT,
+    revision="main",
+    memory_gb=2.0,
+    network="CLIP ViT-H/14",
+)
+
+
+class ClipScoreH14:
+    """CLIP ViT-H/14 of LAION."""
+
+    card = with_convention(CARD, "cosine")
+
+    def __init__(
+        self,
+        *,
+        path: str = CHECKPOINT,
+        revision: str = "main",
+        convention: Convention = "cosine",
+        dtype: Dtype = "float32",
+        device: str = "cpu",
+    ) -> None:
+        self.card = self.card_for(convention=convention)
+        self.clip = open_clip_network(path, path, revision, dtype, device)
+        self._score = ConventionalScore(self.clip, convention)
+        self.preprocessing = self._score.preprocessing
+        self.checkpoint = self.clip.checkpoint
+
+    @staticmethod
+    def card_for(*, convention: Convention = "cosine", **_: object) -> ScorerCard:
+        """Return the card in this convention."""
+        return with_convention(CARD, convention)
+
+    def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
+        """Return (B,) float64."""
+        return self.score_batch(Batch(images, prompts))
+
+    def score_batch(self, batch: Batch) -> np.ndarray:
+        """Return (B,) float64, sharing the images' embeddings with the other scorers of this network."""
+        return as_array(self._score.of_batch(batch))
+
+    def differentiable_scores(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
+        return self._score.of_tensors(images, prompts)

@@ -1,0 +1,78 @@
+"""HPSv2 and HPSv2.1 (Wu et al. 2023, arXiv 2306.09341): what the two have in common.
+
+    score = cos(image, prompt)        a ViT-H/14 of open_clip, trained on people's choices; no logit scale
+
+The whole picture is shown: longest edge to 224 pixels, black borders, and only then normalised. Texts are cleaned as
+open_clip's tokenizer does. Published tables multiply the cosine by 100.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from accord.scorers.batch import Batch
+from accord.scorers.checkpoint import find_file, hashes
+from accord.scorers.clip_names import from_open_clip, h14_config
+from accord.scorers.clip_network import ClipNetwork, Dtype, clip_of_weights, open_tokenizer
+from accord.scorers.preprocessing import PadToSquare
+from accord.scorers.shared import shared
+from accord.scorers.tensor_images import pad_to_square
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT = "xswu/HPSv2"
+NOTE_ON_SCALE = "cosine, no logit scale; about 0.2 to 0.35; tables multiply it by 100"
+
+
+@dataclass(frozen=True)
+class HumanPreferenceScore:
+    """One version of HPS: its network, and how images are resized."""
+
+    clip: ClipNetwork
+    preprocessing: PadToSquare
+
+    def of_batch(self, batch: Batch) -> Tensor:
+        """Return (B,) float64."""
+        return self.clip.cosines(batch, self.preprocessing, clean_text)
+
+    def of_tensors(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Return (B,) float32 for float images (B, 3, H, W) in 0..1, with gradients; always with antialiasing."""
+        pixels = self.clip.embed_pixels(pad_to_square(images, self.clip.image_size))
+        texts = self.clip.embed_texts([clean_text(prompt) for prompt in prompts])
+        return (pixels * texts).sum(dim=-1)
+
+
+def open_hps(
+    path: str, name: str, tokenizer_path: str, antialias: bool, dtype: Dtype, device: str
+) -> HumanPreferenceScore:
+    """Open `name`.safetensors in the folder `path`. Raises ScoringError that says how to get and convert it."""
+    key = ("hps", path, name, tokenizer_path, dtype, device)
+
+    def make() -> ClipNetwork:
+        from safetensors.torch import load_file
+
+        file = find_file(path, f"{name}.safetensors", instead=how_to_get(name, path))
+        weights = from_open_clip(load_file(file))
+        model = clip_of_weights(weights, h14_config(weights), dtype, str(file))
+        return ClipNetwork(model, open_tokenizer(tokenizer_path), key, hashes([file]), device)
+
+    clip = shared(key, make)
+    return HumanPreferenceScore(clip, PadToSquare(clip.image_size, antialias))
+
+
+def how_to_get(name: str, folder: str) -> str:
+    """Return the two commands that bring the official file into `folder`."""
+    return (
+        f"get it with `hf download {CHECKPOINT} {name}.pt --local-dir {folder}` and `accord convert {folder}/{name}.pt`"
+    )
+
+
+def clean_text(text: str) -> str:
+    """Return the text as open_clip cleans it before its tokenizer: mended, HTML entities read, quotes straight."""
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
