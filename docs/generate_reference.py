@@ -42,7 +42,10 @@ def config_page() -> str:
 def scorers_page() -> str:
     """Return the card of every scorer."""
     lines = [HEADER, "# Scorers\n", "Higher is always better. `accord show scorer NAME` prints the same card.\n"]
-    lines += _table(("scorer", "what it scores"), [(f"[{n}](#{n})", _card(n)["summary"]) for n in _names("scorers")])
+    lines += _table(
+        ("scorer", "what it scores"),
+        [(f"[{n}](#{n.replace('.', '')})", _card(n)["summary"]) for n in _names("scorers")],
+    )
     for name in _names("scorers"):
         lines += [f"\n## {name}\n"]
         card = [(key.replace("_", " "), _plain(value)) for key, value in _card(name).items() if key != "name"]

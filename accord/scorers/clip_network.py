@@ -7,18 +7,18 @@ one batch each image is encoded once for all of them. Embeddings are float32 and
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch, Preprocessing
 from accord.scorers.checkpoint import download_command, find_file, hashes
+from accord.scorers.placement import Dtype, torch_dtype
 from accord.scorers.shared import shared
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 H14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
@@ -92,14 +92,13 @@ def open_clip_network(
     key = ("clip", path, tokenizer_path, revision, dtype, device)
 
     def make() -> ClipNetwork:
-        import torch
         from transformers import CLIPModel
 
         needed = (path, ("config.json", WEIGHTS), revision)
         weights = find_file(path, WEIGHTS, revision, _get(*needed))
         find_file(path, "config.json", revision, _get(*needed))
         loaded: Any = CLIPModel.from_pretrained(
-            path, revision=revision, use_safetensors=True, dtype=getattr(torch, dtype), output_loading_info=True
+            path, revision=revision, use_safetensors=True, dtype=torch_dtype(dtype), output_loading_info=True
         )
         model, report = loaded
         check_loaded(path, report)
@@ -110,11 +109,10 @@ def open_clip_network(
 
 def clip_of_weights(weights: Mapping[str, Tensor], config: Any, dtype: Dtype, name: str) -> Any:
     """Return a CLIPModel of transformers with exactly these weights. Raises ScoringError on a missing or odd name."""
-    import torch
     from transformers import CLIPModel
 
     loaded: Any = CLIPModel.from_pretrained(
-        None, config=config, state_dict=dict(weights), dtype=getattr(torch, dtype), output_loading_info=True
+        None, config=config, state_dict=dict(weights), dtype=torch_dtype(dtype), output_loading_info=True
     )
     model, report = loaded
     check_loaded(name, report)

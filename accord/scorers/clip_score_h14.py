@@ -14,7 +14,8 @@ import numpy as np
 
 from accord.scorers.batch import Batch
 from accord.scorers.clip_convention import Convention, ConventionalScore, with_convention
-from accord.scorers.clip_network import Dtype, as_array, open_clip_network
+from accord.scorers.clip_network import as_array, open_clip_network
+from accord.scorers.placement import Dtype
 from accord.types import ScorerCard
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, hashes
 from accord.scorers.clip_names import from_open_clip, h14_config
-from accord.scorers.clip_network import ClipNetwork, Dtype, clip_of_weights, open_tokenizer
+from accord.scorers.clip_network import ClipNetwork, clip_of_weights, open_tokenizer
+from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import PadToSquare
 from accord.scorers.shared import shared
 from accord.scorers.tensor_images import pad_to_square

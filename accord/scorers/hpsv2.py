@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accord.scorers.batch import Batch
-from accord.scorers.clip_network import H14, Dtype, as_array
+from accord.scorers.clip_network import H14, as_array
 from accord.scorers.hps import CHECKPOINT, NOTE_ON_SCALE, open_hps
+from accord.scorers.placement import Dtype
 from accord.types import ScorerCard
 
 if TYPE_CHECKING:

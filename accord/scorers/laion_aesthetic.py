@@ -16,8 +16,9 @@ import numpy as np
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, hashes
-from accord.scorers.clip_network import Dtype, as_array, open_clip_network
+from accord.scorers.clip_network import as_array, open_clip_network
 from accord.scorers.clip_score import CHECKPOINT
+from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
 from accord.types import ScorerCard

@@ -20,7 +20,8 @@ from accord.errors import ScoringError
 from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_any, hashes
 from accord.scorers.clip_names import h14_config
-from accord.scorers.clip_network import H14, ClipNetwork, Dtype, as_array, clip_of_weights, open_tokenizer, unit
+from accord.scorers.clip_network import H14, ClipNetwork, as_array, clip_of_weights, open_tokenizer, unit
+from accord.scorers.placement import Dtype, torch_dtype
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
 from accord.types import ScorerCard
@@ -144,8 +145,6 @@ def split_weights(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
 def open_cross_model(weights: dict[str, Tensor], dtype: Dtype) -> Any:
     """Return the cross-attention with exactly these weights."""
-    import torch
-
     from accord.scorers.mps_network import HEAD_WIDTH, CrossModel
 
     num_layers = len({name.split(".")[1] for name in weights})
@@ -156,5 +155,5 @@ def open_cross_model(weights: dict[str, Tensor], dtype: Dtype) -> Any:
     except RuntimeError as error:
         raise ScoringError(f"these are not the weights of MPS: {str(error).splitlines()[1].strip()}; {GET}") from error
     for parameter in model.parameters():  # not the buffers: 16 bits are too few for the frequencies of the positions
-        parameter.data = parameter.data.to(getattr(torch, dtype))
+        parameter.data = parameter.data.to(torch_dtype(dtype))
     return model.eval().requires_grad_(False)

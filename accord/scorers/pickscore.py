@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accord.scorers.batch import Batch
-from accord.scorers.clip_network import H14, Dtype, as_array, open_clip_network
+from accord.scorers.clip_network import H14, as_array, open_clip_network
+from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
 from accord.types import ScorerCard
