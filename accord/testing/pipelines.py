@@ -28,7 +28,7 @@ SIZE = 32
 def save_tiny_pipeline(family: str, folder: Path, seed: int = 0) -> Path:
     """Save a tiny pipeline of this family to `folder` and return it; equal seeds give equal files.
 
-    Families: the names registered in accord, and `sd3_without_t5`.
+    Families: the names registered in accord, and the variants of `FAMILY_OF`.
     """
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
@@ -164,7 +164,7 @@ def sdxl() -> Any:
     )
 
 
-def sd3(with_t5: bool = True) -> Any:
+def sd3(with_t5: bool = True, **transformer_options: Any) -> Any:
     """Return Stable Diffusion 3 in small: three text encoders, the last one optional, rectified flow with shift 3."""
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=SIZE // 2,
@@ -178,6 +178,7 @@ def sd3(with_t5: bool = True) -> Any:
         pooled_projection_dim=2 * WIDTH,
         out_channels=16,
         pos_embed_max_size=96,
+        **transformer_options,
     )
     if with_t5:
         text_encoder_3 = transformers.T5EncoderModel(
@@ -196,6 +197,11 @@ def sd3(with_t5: bool = True) -> Any:
         text_encoder_3=text_encoder_3 if with_t5 else None,
         tokenizer_3=t5_tokenizer() if with_t5 else None,
     )
+
+
+def sd35() -> Any:
+    """Return Stable Diffusion 3.5 medium in small: queries and keys are normalised, the first block attends twice."""
+    return sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
 
 
 def flux() -> Any:
@@ -283,6 +289,10 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sdxl": sdxl,
     "sd3": sd3,
     "sd3_without_t5": lambda: sd3(with_t5=False),
+    "sd35": sd35,
     "flux": flux,
     "sana": sana,
 }
+
+FAMILY_OF = {name: name for name in BUILDERS} | {"sd3_without_t5": "sd3", "sd35": "sd3"}
+"""The family that opens each of them."""

@@ -8,7 +8,7 @@ import torch
 from tiny_models import FAMILIES
 
 from accord.models import ModelSettings, open_model
-from accord.testing.pipelines import save_tiny_pipeline
+from accord.testing.pipelines import FAMILY_OF, save_tiny_pipeline
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,7 +36,7 @@ def shared(folder_of):
 
     def model(family: str):
         if family not in opened:
-            opened[family] = open_model(ModelSettings(family.removesuffix("_without_t5"), str(folder_of(family))))
+            opened[family] = open_model(ModelSettings(FAMILY_OF[family], str(folder_of(family))))
         return opened[family]
 
     return model

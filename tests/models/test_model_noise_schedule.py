@@ -41,28 +41,48 @@ def test_shift_is_the_schedulers(name, shift, shared):
     assert shared(name).schedule.shift == pytest.approx(shift)
 
 
-@pytest.mark.parametrize("name", ["sd15", "sd21"])
+@pytest.mark.parametrize("name", ["sd15", "sd21", "sdxl"])
 def test_noising_equals_the_schedulers(name, shared):
     model = shared(name)
     clean, noise = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     timesteps = torch.tensor([1, 400, 999])
     alpha, sigma = model.schedule.alpha(timesteps.float()), model.schedule.sigma(timesteps.float())
-    scheduler = model.opened.pipe.scheduler
+    scheduler = diffusers.DDPMScheduler.from_config(model.opened.pipe.scheduler.config)  # Euler noises x / alpha
     torch.testing.assert_close(add_noise(clean, noise, alpha, sigma), scheduler.add_noise(clean, noise, timesteps))
     if name == "sd21":
         target = training_target("v_prediction", clean, noise, alpha, sigma)
         torch.testing.assert_close(target, scheduler.get_velocity(clean, noise, timesteps))
 
 
-def test_noising_equals_the_flow_schedulers(shared):
-    model = shared("sd3")
+FRACTIONS = torch.tensor([0.95, 0.6, 0.3, 0.05], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("name", "options"), [("sd3", {}), ("flux", {"mu": 1.15})])
+def test_timesteps_and_noising_equal_the_flow_schedulers(name, options, shared):
+    """The same shift in training as in sampling; FLUX's is that of its largest size, mu = max_shift."""
+    model = shared(name)
     scheduler = copy.deepcopy(model.opened.pipe.scheduler)
-    scheduler.set_timesteps(7)
-    timesteps = scheduler.timesteps[[0, 3, 6]]
-    clean, noise = torch.randn(2, 3, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler.set_timesteps(sigmas=FRACTIONS.numpy(), **options)
+    timesteps = model.schedule.timestep(FRACTIONS)
+    torch.testing.assert_close(timesteps, scheduler.timesteps)
+    clean, noise = torch.randn(2, 4, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     alpha, sigma = model.schedule.alpha(timesteps), model.schedule.sigma(timesteps)
-    expected = scheduler.scale_noise(clean, timesteps, noise)
-    torch.testing.assert_close(add_noise(clean, noise, alpha, sigma), expected, rtol=1e-4, atol=1e-5)
+    expected = scheduler.scale_noise(clean, scheduler.timesteps, noise)
+    torch.testing.assert_close(add_noise(clean, noise, alpha, sigma), expected)
+
+
+@pytest.mark.parametrize("name", ["world", "sana"])
+def test_timesteps_and_noising_equal_those_of_a_flow_in_dpm_solver(name, shared):
+    """Its sigmas are the shifted fractions 1, 1 - 1/N, ... of a rectified flow, its noising that of one."""
+    model = shared(name)
+    scheduler = copy.deepcopy(model.opened.pipe.scheduler)
+    scheduler.set_timesteps(5)
+    fractions = torch.linspace(0.999, 0, 6, dtype=torch.float64)[:-1]  # it begins at 999 of 1000
+    sigma = scheduler.sigmas[:-1]
+    torch.testing.assert_close(model.schedule.sigma(model.schedule.timestep(fractions)), sigma, rtol=1e-4, atol=1e-4)
+    clean, noise = torch.randn(2, 5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = scheduler.add_noise(clean, noise, scheduler.timesteps)
+    torch.testing.assert_close(add_noise(clean, noise, 1 - sigma, sigma), expected)
 
 
 def test_the_sampler_of_a_perfect_denoiser_arrives_at_the_clean_latents(family, shared):

@@ -3,7 +3,7 @@
 import diffusers
 import pytest
 import torch
-from tiny_models import PLAIN, SAMPLER, TEXTS
+from tiny_models import FAMILIES, PLAIN, SAMPLER, TEXTS
 from torch import nn
 
 from accord.models import ModelSettings, open_model
@@ -38,6 +38,7 @@ def calls_of_the_pipeline(model):
     return seen
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, "sd21", "sd35", "sd3_without_t5"])
 def test_equals_what_the_pipeline_computes(family, shared):
     model = shared(family)
     conditioning = model.encode_prompts(TEXTS[:2])
