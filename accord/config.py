@@ -5,15 +5,15 @@ A run file is complete in itself: no includes, no inheritance, no import strings
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from accord import registry
 from accord.errors import RegistryError, did_you_mean
-
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+from accord.outside import NAME, Definition, ExternalConfig, JudgeConfig
+from accord.section import Choice, Positive, Section, Share
 
 
 def _registered(kind: str, name: str) -> str:
@@ -24,40 +24,19 @@ def _registered(kind: str, name: str) -> str:
     return name
 
 
-def _distinct_scorers(names: tuple[str, ...], at_least_one: bool) -> tuple[str, ...]:
-    if at_least_one and not names:
-        raise ValueError("needs at least one scorer; `accord list scorers` shows them")
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        _registered("scorers", name)
         if names.count(name) > 1:
             raise ValueError(f"'{name}' is named twice")
     return names
 
 
-class Section(BaseModel):
-    """A section of the run file: unknown keys are refused, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Choice(Section):
-    """A named plug-in with its options: `"frozen"`, or `{ name = "ema", decay = 0.99 }`."""
-
-    name: str
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_short_form(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, dict) and "options" not in value and "name" in value:
-            return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
-        return value
-
-    @model_serializer
-    def _to_short_form(self) -> Any:
-        return {"name": self.name, **self.options} if self.options else self.name
+def _known_scorers(names: Iterable[str], defined: Mapping[str, Definition]) -> None:
+    """Raise unless each name is registered, or defined by the run file itself."""
+    known = [*registry.names("scorers"), *defined]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no scorer is called '{name}'{did_you_mean(name, known)}")
 
 
 class ModelConfig(Section):
@@ -102,8 +81,10 @@ class GenerateConfig(Section):
 
 
 class ScoreConfig(Section):
-    """The rewards to align with."""
+    """The rewards to align with, and scorers that this run file defines itself."""
 
+    external: dict[str, ExternalConfig] = Field({}, description="scorers in a process of their own, by name")
+    judges: dict[str, JudgeConfig] = Field({}, description="scorers behind an endpoint, by name")
     scorers: tuple[str, ...] = ("world_alignment", "world_aesthetics", "world_taste")
     scales: dict[str, float] = Field({}, description="Bradley-Terry scale per scorer, instead of its card's")
     options: dict[str, dict[str, Any]] = Field(
@@ -114,10 +95,28 @@ class ScoreConfig(Section):
         None, description="weights on one device at a time; scorers that do not fit together take turns; absent: all"
     )
 
+    @field_validator("external", "judges")
+    @classmethod
+    def _names_are_free(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for name in value:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"'{name}' cannot be a scorer's name: letters, digits, dot, dash and underscore")
+            if name in registry.names("scorers") or name in info.data.get("external", {}):
+                raise ValueError(f"'{name}' is a scorer already; choose another name")
+        return value
+
     @field_validator("scorers")
     @classmethod
-    def _known_scorers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct_scorers(value, at_least_one=True)
+    def _known_scorers(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("needs at least one scorer; `accord list scorers` shows them")
+        _known_scorers(value, {**info.data.get("external", {}), **info.data.get("judges", {})})
+        return _distinct(value)
+
+    @property
+    def defined(self) -> dict[str, Definition]:
+        """Scorers that the run file defines itself, by name."""
+        return {**self.external, **self.judges}
 
     @model_validator(mode="after")
     def _scales_of_scorers(self) -> ScoreConfig:
@@ -228,13 +227,8 @@ class EvaluateConfig(Section):
 
     @field_validator("held_out")
     @classmethod
-    def _known_held_out(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct_scorers(value, at_least_one=False)
-
-    @field_validator("checker")
-    @classmethod
-    def _known_checker(cls, value: str) -> str:
-        return _registered("scorers", value) if value else value
+    def _distinct_held_out(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value)
 
 
 class ReportConfig(Section):
@@ -275,10 +269,19 @@ class Config(Section):
         """The seed of everything that training draws."""
         return self.seed if self.train.seed is None else self.train.seed
 
+    @field_validator("evaluate")
+    @classmethod
+    def _known_scorers(cls, value: EvaluateConfig, info: ValidationInfo) -> EvaluateConfig:
+        if "score" in info.data:  # else it has mistakes of its own, which are told first
+            _known_scorers([*value.held_out, *filter(None, [value.checker])], info.data["score"].defined)
+        return value
+
     @model_validator(mode="after")
     def _options_of_scorers(self) -> Config:
         used = [*self.score.scorers, *self.evaluate.held_out, *filter(None, [self.evaluate.checker])]
         for name in self.score.options:
+            if name in self.score.defined:
+                raise ValueError(f"score.options names '{name}', whose options stand where it is defined")
             if name not in used:
                 raise ValueError(f"score.options names '{name}', which this run does not use{did_you_mean(name, used)}")
         return self

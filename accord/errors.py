@@ -9,6 +9,7 @@
     ├── MissingDependency      an optional package is not installed
     ├── ModelError             a diffusion model cannot be opened or used
     ├── ScoringError           a scorer cannot be opened, or broke its contract
+    │   └── ScorerStopped      a scorer outside this process cannot go on; finished rows are kept
     ├── SelectionError         no pairs can be chosen
     ├── TrainingError          training cannot start or must stop
     └── EvaluationError        results cannot be computed
@@ -56,6 +57,10 @@ class ModelError(AccordError):
 
 class ScoringError(AccordError):
     """A scorer cannot be opened, or broke its contract."""
+
+
+class ScorerStopped(ScoringError):
+    """A scorer outside this process cannot go on: gone for good, refused, or out of budget. Finished rows are kept."""
 
 
 class SelectionError(AccordError):

@@ -80,7 +80,9 @@ def decode_image(content: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.array(image.convert("RGB"))  # a copy: torch wants arrays it may write to
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # Pillow's own words name an address in memory, another in every run
+        raise ValueError("image cannot be decoded: not in a format that Pillow knows") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image cannot be decoded: {error}".replace("\n", " ")[:200]) from error
 
 

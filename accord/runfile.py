@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -94,5 +94,8 @@ def _describe(error: Any, section: type[BaseModel]) -> str:
 def _fields_at(where: Sequence[str], section: type[BaseModel]) -> list[str]:
     model: Any = section
     for part in where:
-        model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+        if get_origin(model) is dict:  # sections by name, such as score.external.NAME
+            model = get_args(model)[1]
+        else:
+            model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
     return list(getattr(model, "model_fields", {}))

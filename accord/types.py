@@ -7,7 +7,7 @@ C H W latent channels, height and width, L text tokens, D width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -86,6 +86,30 @@ class Scorer(Protocol):
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return one score per image, (B,) float64."""
+        ...
+
+
+@dataclass(frozen=True)
+class RowScore:
+    """One image's score, or NaN with the reason. `reply`: what was said instead of a score, kept beside the table."""
+
+    row: int  # position among the images of the call
+    score: float
+    reason: str = ""
+    reply: str = ""
+
+
+@runtime_checkable
+class RowScorer(Protocol):
+    """A scorer outside this process: it gives scores one at a time, so that none is lost when it dies half way.
+
+    `score_rows` yields every row once, in any order; a row that fails says why. What it raises stops the run.
+    """
+
+    card: ScorerCard
+
+    def score_rows(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> Iterator[RowScore]:
+        """Yield one RowScore per image, as soon as it is known."""
         ...
 
 

@@ -36,6 +36,11 @@ def config_page() -> str:
         if _is_section(field):
             section = typing.cast(type[Section], field.annotation)
             lines += [f"\n## [{name}]\n", f"{inspect.getdoc(section)}\n", *_field_table(section.model_fields)]
+            for key, inner in section.model_fields.items():
+                if _is_named_sections(inner.annotation):
+                    inner_section = typing.get_args(inner.annotation)[1]
+                    lines += [f"\n## [{name}.{key}.NAME]\n", f"{inspect.getdoc(inner_section)}\n"]
+                    lines += _field_table(inner_section.model_fields)
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +100,12 @@ def _is_section(field: FieldInfo) -> bool:
     return inspect.isclass(field.annotation) and issubclass(field.annotation, Section)
 
 
+def _is_named_sections(annotation: Any) -> bool:
+    """Say whether a field holds sections by name, as `score.external` does."""
+    value = [*typing.get_args(annotation), None][1] if typing.get_origin(annotation) is dict else None
+    return inspect.isclass(value) and issubclass(value, Section)
+
+
 def _field_table(fields: dict[str, FieldInfo]) -> list[str]:
     rows = [
         (f"`{name}`", _field_type(name, field), _default(field), _meaning(name, field))
@@ -121,6 +132,8 @@ def _type(annotation: Any) -> str:
         return " or ".join("absent" if each is type(None) else _type(each) for each in arguments)
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
+    if _is_named_sections(annotation):
+        return "sections by name"
     if origin is dict:
         return f"table of {_type(arguments[1])}"
     return {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "values"}[annotation]
@@ -137,6 +150,8 @@ def _bounds(metadata: Iterable[Any]) -> list[str]:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
+    if field.is_required():
+        return "required"
     if isinstance(value, Choice):
         return f"`{value.name}`"
     if value is None:

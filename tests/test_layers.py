@@ -8,7 +8,20 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "accord"
 LAYERS = (
     {"version", "types", "errors", "seeding"},
-    {"config", "runfile", "artifacts", "manifest", "registry", "files", "images", "tables", "prompts", "outcome"},
+    {
+        "section",
+        "outside",
+        "config",
+        "runfile",
+        "artifacts",
+        "manifest",
+        "registry",
+        "files",
+        "images",
+        "tables",
+        "prompts",
+        "outcome",
+    },
     {"diffusion", "noise", "calibrate", "select", "targets", "losses", "stats"},
     {"models", "scorers", "benchmarks", "world"},
     {"train", "engine", "report", "recipes"},

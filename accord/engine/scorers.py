@@ -7,17 +7,23 @@ from dataclasses import asdict
 from typing import Any
 
 from accord import registry
+from accord.engine.outside import Outside, open_outside, outside_card
 from accord.errors import ScoringError
-from accord.types import Scorer, ScorerCard
+from accord.types import RowScorer, Scorer, ScorerCard
 
-Options = Mapping[str, Mapping[str, Any]]
-"""Scorer -> its options, as `score.options` of the run file gives them."""
+Told = Mapping[str, Any] | Outside
+"""What a scorer is opened with: options, or a definition of the run file."""
+
+Options = Mapping[str, Told]
+"""Scorer -> its options, as `score.options` of the run file gives them, or its definition."""
 
 NEUTRAL = frozenset({"device"})
 
 
-def open_scorer(name: str, device: str = "cpu", options: Mapping[str, Any] | None = None) -> Scorer:
+def open_scorer(name: str, device: str = "cpu", options: Told | None = None) -> Scorer | RowScorer:
     """Return the scorer registered under this name with these options, on this device unless they name another."""
+    if isinstance(options, Outside):
+        return open_outside(name, options, device)
     make = registry.load("scorers", name)
     told = registry.check_options("scorers", name, dict(options or {}))
     if "device" in registry.options_of(make):
@@ -25,11 +31,13 @@ def open_scorer(name: str, device: str = "cpu", options: Mapping[str, Any] | Non
     return make(**told)
 
 
-def scorer_card(name: str, options: Mapping[str, Any] | None = None) -> ScorerCard:
+def scorer_card(name: str, options: Told | None = None) -> ScorerCard:
     """Return a scorer's card without opening its weights, where the class itself carries the card.
 
     A scorer whose card depends on its options has `card_for(**options)`, called with those that are given.
     """
+    if isinstance(options, Outside):
+        return outside_card(name, options)
     found = registry.load("scorers", name)
     told = registry.check_options("scorers", name, dict(options or {}))
     if hasattr(found, "card_for"):
@@ -37,16 +45,19 @@ def scorer_card(name: str, options: Mapping[str, Any] | None = None) -> ScorerCa
     return found.card if hasattr(found, "card") else open_scorer(name, options=options).card
 
 
-def scorer_facts(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def scorer_facts(name: str, options: Told | None = None) -> dict[str, Any]:
     """Return the scorer's card as plain values, for the manifest."""
     return asdict(scorer_card(name, options))
 
 
-def scorer_settings(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def scorer_settings(name: str, options: Told | None = None) -> dict[str, Any]:
     """Return what decides a scorer's table: the scorer, the version of its weights, and its options.
 
-    Options that cannot change a score are left out: the device, and what the class names in `neutral_options`.
+    Options that cannot change a score are left out: the device, and what the class names in `neutral_options`. Of a
+    scorer that the run file defines, the version in its card says everything.
     """
+    if isinstance(options, Outside):
+        return {"scorer": name, "version": scorer_card(name, options).version}
     make = registry.load("scorers", name)
     told = registry.check_options("scorers", name, dict(options or {}))
     neutral = NEUTRAL | getattr(make, "neutral_options", frozenset())
@@ -85,6 +96,9 @@ def weights_gb(names: Sequence[str], options: Options) -> float:
     for name in names:
         told = options.get(name, {})
         card = scorer_card(name, told)
+        if isinstance(told, Outside):
+            found[name] = card.memory_gb
+            continue
         default = registry.options_of(registry.load("scorers", name)).get("dtype")
         dtype = told.get("dtype", default.default if default else None)
         size = card.memory_gb * (2 if dtype == "float32" else 1)

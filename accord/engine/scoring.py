@@ -10,17 +10,19 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from accord.engine.devices import num_cores
 from accord.engine.pool import run_shards
 from accord.engine.reading import ReadAhead, ReadyImage
+from accord.engine.rows import NotScored, RowJournal
 from accord.engine.scorers import Options, open_scorer, plan_turns
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch, BatchScorer
 from accord.tables import read_score_facts, read_scores, write_scores
+from accord.types import RowScorer, Scorer
 
 MAX_THREADS = 8
 
@@ -99,18 +101,30 @@ class ScoreWorker:
     def __call__(self, shard: ScoreShard) -> int:
         """Score one shard; return its number of images."""
         columns = {name: _Column(name) for name in shard.outputs}
+        journals = {
+            name: RowJournal(path) for name, path in shard.outputs.items() if isinstance(self.scorers[name], RowScorer)
+        }
         texts: dict[Hashable, Any] = {}
         rows: list[ReadyImage] = []
         for group in self._groups(shard.images):
             rows += group
-            batch = self._batch([row for row in group if not row.reason], texts)
+            usable = [row for row in group if not row.reason]
+            batch = self._batch(usable, texts)
             for name, column in columns.items():
-                column.add(group, self._results(name, batch) if len(batch) else [])
+                scorer = self.scorers[name]
+                if isinstance(scorer, RowScorer):
+                    column.add(group, journals[name].score(scorer, [row.image_id for row in usable], batch))
+                else:
+                    column.add(group, self._results(name, batch) if len(batch) else [])
+        for journal in journals.values():
+            journal.keep_replies()
         for name, path in shard.outputs.items():
             checkpoint = dict(getattr(self.scorers[name], "checkpoint", {}))
             scores, why = columns[name].finished()
             ids = [row.image_id for row in rows], [row.prompt_id for row in rows]
             write_scores(path, *ids, scores, why, {"checkpoint": checkpoint} if checkpoint else {})
+        for journal in journals.values():
+            journal.close()
         return len(rows)
 
     def _groups(self, path: Path) -> Iterator[list[ReadyImage]]:
@@ -140,7 +154,7 @@ class ScoreWorker:
             return [self._results(name, batch.part([row]))[0] for row in range(len(batch))]
 
     def _call(self, name: str, batch: Batch) -> np.ndarray:
-        scorer = self.scorers[name]
+        scorer = cast(Scorer, self.scorers[name])
         if isinstance(scorer, BatchScorer):
             found = scorer.score_batch(batch)
         else:
@@ -173,7 +187,7 @@ class _Column:
                 self.why.append(f"the scorer returned {result}" if odd else "")
                 continue
             self.scores.append(np.nan)
-            self.why.append(row.reason or f"{type(result).__name__}: {result}".replace("\n", " ")[:300])
+            self.why.append(row.reason or _words(result))
             if not row.reason:
                 self.failures.append(result)
 
@@ -183,6 +197,11 @@ class _Column:
             first = self.failures[0]
             raise ScoringError(f"scorer '{self.scorer}' fails on every image; the first error: {first}") from first
         return np.array(self.scores, dtype=np.float64), self.why
+
+
+def _words(error: Exception) -> str:
+    """Return the reason of a row as it stands in the table."""
+    return str(error) if isinstance(error, NotScored) else f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
 
 
 def score_counts(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
 from accord.engine.look import look
+from accord.engine.outside import scorer_options
 from accord.engine.prompts import load_prompts
 from accord.engine.scorers import scorer_facts, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
@@ -98,7 +99,7 @@ def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:
     run = Path(config.folder)
     images = run / NAME / model
     stages: dict[str, Stage] = {}
-    options = config.score.options
+    options = scorer_options(config)
     cards = {name: scorer_facts(name, options.get(name)) for name in roles(config)}
     for name in cards:
         wanted = scorer_settings(name, options.get(name))

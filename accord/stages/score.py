@@ -9,6 +9,7 @@ from typing import Any
 from accord.artifacts import Stage, open_stage
 from accord.config import Config
 from accord.engine.devices import worker_devices
+from accord.engine.outside import scorer_options
 from accord.engine.scorers import scorer_facts, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
 from accord.images import part_paths
@@ -26,13 +27,14 @@ def stage_name(scorer: str) -> str:
 
 def settings(config: Config, scorer: str) -> dict[str, Any]:
     """Return what decides a scorer's table: the scorer, the version of its weights, and its options."""
-    return scorer_settings(scorer, config.score.options.get(scorer))
+    return scorer_settings(scorer, scorer_options(config).get(scorer))
 
 
 def score(config: Config, redo: bool = False, progress: Progress = no_progress) -> dict[str, Outcome]:
     """Score the training pool with `score.scorers`. Writes `score/<scorer>/`; returns one outcome per scorer."""
     run = Path(config.folder)
-    cards = {name: scorer_facts(name, config.score.options.get(name)) for name in config.score.scorers}
+    options = scorer_options(config)
+    cards = {name: scorer_facts(name, options.get(name)) for name in config.score.scorers}
     stages = {
         name: open_stage(run, stage_name(name), settings(config, name), ("generate",), redo)
         for name in config.score.scorers
@@ -56,7 +58,7 @@ def _score_missing(config: Config, missing: dict[str, Stage], progress: Progress
     paths = part_paths(images)
     shards = [ScoreShard(path, {name: s.folder / path.name for name, s in missing.items()}) for path in paths]
     devices = worker_devices(config.model.device, config.engine.workers)
-    how = ScoreSettings(config.score.batch_size, config.score.options, config.score.memory_gb)
+    how = ScoreSettings(config.score.batch_size, scorer_options(config), config.score.memory_gb)
     with ExitStack() as clocks:
         for stage in missing.values():
             clocks.enter_context(timed(stage.folder, devices[0]))

@@ -1,0 +1,1 @@
+"""Scorers in a process and an environment of their own, behind a pipe."""
