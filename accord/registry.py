@@ -44,6 +44,7 @@ TABLES: dict[str, dict[str, str]] = {
         "image_reward": "accord.scorers.image_reward:ImageReward",
         "blip_vqa": "accord.scorers.blip_vqa:BlipVqa",
         "vqascore": "accord.scorers.vqascore:VqaScore",
+        "vqascore_flant5": "accord.scorers.vqascore_flant5:VqaScoreFlanT5",
     },
     "calibrations": {
         "win_rate": "accord.calibrate.win_rate:win_rate",

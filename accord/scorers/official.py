@@ -9,29 +9,45 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.errors import ScoringError
-from accord.scorers.checkpoint import download_command
+from accord.scorers.checkpoint import download_command, find_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
     ModuleT = TypeVar("ModuleT", bound=nn.Module)
+    ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 
 T = TypeVar("T")
 Rename = Callable[[str], str]
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Return name -> tensor of a safetensors file, or of all shards of a `.safetensors.index.json`."""
+def read_state(*files: Path) -> dict[str, Tensor]:
+    """Return name -> tensor of safetensors files together; the tensors stay on disk until they are used."""
     from safetensors.torch import load_file
 
-    if file.suffix != ".json":
-        return load_file(file)
-    shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-    return {name: tensor for shard in shards for name, tensor in load_file(file.parent / shard).items()}
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def sharded(path: str, instead: str) -> list[Path]:
+    """Return the weight files of a checkpoint in transformers' layout, one or several, as safetensors.
+
+    A checkpoint that comes as PyTorch files is taken too once each of them is converted. Raises ScoringError with
+    `instead`, the way to get them.
+    """
+    for single in ("model.safetensors", "pytorch_model.safetensors"):
+        with suppress(ScoringError):
+            return [find_file(path, single)]
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        with suppress(ScoringError):
+            names = json.loads(find_file(path, index).read_text(encoding="utf-8"))["weight_map"].values()
+            return [find_file(path, name.replace(".bin", ".safetensors")) for name in sorted(set(names))]
+    raise ScoringError(f"'{path}' has no weights as safetensors; {instead}")
 
 
 def split(state: Mapping[str, Tensor], prefixes: Sequence[str], unused: str, source: str) -> list[dict[str, Tensor]]:
@@ -62,6 +78,21 @@ def fill(make: Callable[[], ModuleT], state: Mapping[str, Tensor], rename: Renam
         module = make()
     module.load_state_dict(renamed(module, state, rename, source), assign=True)
     return module.eval().requires_grad_(False)
+
+
+def fill_large(
+    cls: type[ModelT], config: Any, state: Mapping[str, Tensor], rename: Rename, source: str, options: Mapping[str, Any]
+) -> ModelT:
+    """Return the transformers model of this class with the tensors of `state`, placed by the library.
+
+    options: of `from_pretrained`, as `Placement.options` gives them: dtype, device map, quantisation.
+    """
+    import torch
+
+    with torch.device("meta"):
+        tensors = renamed(cls(config), state, rename, source)
+    model = cls.from_pretrained(None, config=config, state_dict=tensors, **options)
+    return model.eval().requires_grad_(False)
 
 
 def renamed(module: nn.Module, state: Mapping[str, Tensor], rename: Rename, source: str) -> dict[str, Tensor]:
