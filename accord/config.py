@@ -178,6 +178,9 @@ class TrainConfig(Section):
     cache_reference: bool = Field(
         False, description="compute the frozen reference's errors once, before training, which then asks no reference"
     )
+    shard_weights: bool = Field(
+        False, description="full fine-tuning in several processes: each holds a share of all weights (FSDP2)"
+    )
     checkpoint_every: Positive = 50
     seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="of the order of pairs, timesteps, noise and adapter; the run's seed if absent"

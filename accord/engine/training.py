@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from accord.train.settings import AdapterSettings, TrainSettings
 
 NOT_TOLD = {"checkpoint_every", "seed", "cache_reference"}
-"""Fields of `[train]` that the loop does not know: they decide nothing that it computes."""
+"""Fields of `[train]` that the loop does not know, or knows by another name."""
+
+NOT_DECIDING = {"checkpoint_every", "seed", "cache_reference", "shard_weights"}
+"""Fields of `[train]` that decide nothing but how the result is reached; the seed is told apart."""
 
 
 def make_accelerator(config: Config, device: str) -> Accelerator:

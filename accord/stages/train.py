@@ -20,7 +20,7 @@ from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.processes import is_main, main_first, num_processes
-from accord.engine.training import NOT_TOLD, adapter_settings, make_accelerator, pair_data, train_settings
+from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
 from accord.files import write_bytes
 from accord.outcome import Outcome, reused, timed
 from accord.types import Progress, StepLog, no_progress
@@ -41,7 +41,7 @@ def settings(config: Config) -> dict[str, Any]:
     return {
         "model": model_identity(config),
         **config.method.model_dump(mode="json", include=CHOICES),
-        **config.train.model_dump(exclude=NOT_TOLD),
+        **config.train.model_dump(exclude=NOT_DECIDING),
         "seed": config.training_seed,
         **config.adapter.model_dump(),
     }
@@ -83,11 +83,10 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
         with _records(config, stage.folder, state.step) as record:
             for log in steps(model, method, data, state, told, accelerator):
                 record(log)
-                if log.step % config.train.checkpoint_every == 0 and log.step < told.steps and is_main():
-                    save_checkpoint(checkpoints, state, identity)
+                if log.step % config.train.checkpoint_every == 0 and log.step < told.steps:
+                    save_checkpoint(checkpoints, state, identity, is_writer=is_main())
                 progress(log.step, told.steps, "steps")
-        if is_main():
-            _save(model, state, stage.folder / "adapter")
+        _save(model, state, stage.folder / "adapter")
     with main_first(device):
         if not is_main():
             return Outcome(reused(stage.folder).manifest, stage.folder, was_reused=False)
@@ -153,18 +152,23 @@ def _method(config: Config) -> Method:
 
 
 def _save(model: DiffusionModel, state: TrainState, folder: Path) -> None:
-    """Write the policy as diffusers reads it, its moving average if there is one."""
+    """Write the policy as diffusers reads it, its moving average if there is one. One process writes."""
     import peft
 
     from accord.train.adapters import adapter_state
+    from accord.train.sharding import is_sharded, whole_denoiser
 
     with state.ema.in_place_of(state.parameters) if state.ema else nullcontext():
-        if isinstance(state.policy, peft.PeftModel):
-            told = state.policy.peft_config["default"]
+        policy = whole_denoiser(state.policy, is_main()) if is_sharded(state.policy) else state.policy
+        if not is_main():
+            return
+        assert policy is not None
+        if isinstance(policy, peft.PeftModel):
+            told = policy.peft_config["default"]
             assert isinstance(told, peft.LoraConfig)
-            model.save_adapter(adapter_state(state.policy), folder, told)
+            model.save_adapter(adapter_state(policy), folder, told)
         else:
-            model.save_full(state.policy, folder)
+            model.save_full(policy, folder)
 
 
 def _counts(state: TrainState, config: Config) -> dict[str, Any]:

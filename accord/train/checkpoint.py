@@ -22,22 +22,28 @@ from torch import Tensor
 from accord.errors import ArtifactError, StaleArtifact
 from accord.files import TEMPORARY, read_json, remove_temporary, replacing, sha256, write_json
 from accord.manifest import plain
+from accord.train.sharding import shared_like, whole
 from accord.train.state import TrainState
 
 TENSORS, FACTS = "state.safetensors", "checkpoint.json"
 
 
-def save_checkpoint(folder: Path, state: TrainState, identity: Mapping[str, Any], keep: int = 2) -> Path:
+def save_checkpoint(
+    folder: Path, state: TrainState, identity: Mapping[str, Any], keep: int = 2, is_writer: bool = True
+) -> Path:
     """Write the state as the newest checkpoint in `folder`, remove all but the newest `keep`, and return its path.
 
     `identity` is what the run is (settings, pairs, model), as JSON values; only a run that is the same can load it.
-    With several processes, call this on the main one: all hold the same state.
+    All processes call this, because each may hold a share of the state; one writes. A checkpoint does not say how the
+    state was shared out: it can be taken up by another number of processes.
     """
+    path = folder / f"step-{state.step:08d}"
+    tensors, numbers = _gather(state, is_writer)
+    if not is_writer:
+        return path
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporary(folder)
-    path = folder / f"step-{state.step:08d}"
     temporary = folder / f".{path.name}{TEMPORARY}"
-    tensors, numbers = _gather(state)
     with replacing(temporary / TENSORS) as file:
         save_file(tensors, file)
     facts = {"step": state.step, "sha256": sha256(temporary / TENSORS), "optimizer": numbers, "identity": identity}
@@ -87,7 +93,7 @@ def damage(path: Path) -> str:
     return "" if found == expected else f"{TENSORS} has SHA-256 {found[:12]}..., not {expected[:12]}..."
 
 
-def _gather(state: TrainState) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+def _gather(state: TrainState, is_kept: bool) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
     """Return the state's tensors by their names in the file, and the optimiser's plain numbers by parameter."""
     tensors: dict[str, Tensor] = {f"parameter/{name}": tensor for name, tensor in state.parameters.items()}
     numbers: dict[str, dict[str, Any]] = {}
@@ -100,8 +106,12 @@ def _gather(state: TrainState) -> tuple[dict[str, Tensor], dict[str, dict[str, A
     if state.ema:
         tensors |= {f"ema/{name}": tensor for name, tensor in state.ema.average.items()}
     tensors |= {f"reference/{name}": tensor for name, tensor in state.reference.state().items()}
-    # a copy each: safetensors refuses tensors that share memory, as an 8-bit optimiser's tables do
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, numbers
+    found = {}
+    for name, tensor in tensors.items():
+        gathered = whole(tensor.detach())  # by all processes, one tensor at a time
+        if is_kept:  # a copy each: safetensors refuses tensors that share memory, as an 8-bit optimiser's tables do
+            found[name] = gathered.cpu().clone().contiguous()
+    return found, numbers
 
 
 def _restore(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[str, dict[str, Any]]) -> None:
@@ -113,12 +123,13 @@ def _restore(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[
         moments[name][field] = _laid_out_like(state.parameters[name], tensor)
     with torch.no_grad():
         for name, parameter in state.parameters.items():
-            parameter.copy_(parts["parameter"][name])
+            parameter.copy_(shared_like(parts["parameter"][name], parameter))
     groups = state.optimizer.state_dict()["param_groups"]
     ordered = {index: moments[name] for index, name in enumerate(state.parameters) if moments[name]}
     state.optimizer.load_state_dict({"state": ordered, "param_groups": groups})
     if state.ema:
-        state.ema.load(parts["ema"])
+        own = state.ema.average
+        state.ema.load({name: shared_like(tensor, own[name]) for name, tensor in parts["ema"].items() if name in own})
     state.reference.load_state(parts["reference"])
 
 
@@ -130,6 +141,7 @@ def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
     """
     if tensor.shape != parameter.shape:
         return tensor
+    tensor = shared_like(tensor, parameter)
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 

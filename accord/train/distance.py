@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from accord.train.adapters import has_adapter, trainable
+from accord.train.sharding import local, sum_of_shares
 
 
 class Distance:
@@ -28,9 +29,9 @@ class Distance:
         if has_adapter(policy):
             squares = [_square(_weight(layer.get_base_layer())) for _, layer in _layers(policy)]
         else:
-            self._start = {name: p.detach().to("cpu", copy=True) for name, p in trainable(policy).items()}
+            self._start = {name: local(p.detach()).to("cpu", copy=True) for name, p in trainable(policy).items()}
             squares = [_square(tensor) for tensor in self._start.values()]
-        self._norm = _root_of_sum(squares)
+        self._norm = self._root_of_sum(squares)
 
     @torch.no_grad()
     def value(self, weights: Mapping[str, Tensor] | None = None) -> float:
@@ -40,14 +41,20 @@ class Distance:
         """
         found = trainable(self._policy) if weights is None else weights
         if self._start:
-            moved = [_square(found[n].detach() - start.to(found[n].device)) for n, start in self._start.items()]
+            moved = [_square(local(found[n].detach()) - start.to(found[n].device)) for n, start in self._start.items()]
         else:
             moved = [
                 layer.scaling["default"] ** 2
                 * product_square(found[f"{name}.lora_B.default.weight"], found[f"{name}.lora_A.default.weight"])
                 for name, layer in _layers(self._policy)
             ]
-        return _root_of_sum(moved) / self._norm
+        return self._root_of_sum(moved) / self._norm
+
+    def _root_of_sum(self, squares: list[Tensor]) -> float:
+        """Return the root of the sum of scalars over all processes' shares; the device is waited for once."""
+        device = next(self._policy.parameters()).device
+        squared = sum_of_shares(torch.stack([square.to(device) for square in squares]), self._policy)
+        return sum(squared.tolist()) ** 0.5
 
 
 def product_square(b: Tensor, a: Tensor) -> Tensor:
@@ -77,8 +84,3 @@ def _weight(layer: nn.Module) -> Tensor:
 
 def _square(tensor: Tensor) -> Tensor:
     return tensor.float().square().sum()
-
-
-def _root_of_sum(squares: list[Tensor]) -> float:
-    """Return the root of the sum of scalars; the device is waited for once."""
-    return sum(torch.stack(squares).tolist()) ** 0.5

@@ -21,6 +21,7 @@ from accord.train.health import gradient_sizes
 from accord.train.method import Method
 from accord.train.schedule import learning_rate
 from accord.train.settings import TrainSettings
+from accord.train.sharding import whole
 from accord.train.state import TrainState
 from accord.train.steplog import MicroBatch, kept, require_agreement, require_finite, step_log, step_means
 from accord.train.visit_noise import visit_noise
@@ -74,7 +75,7 @@ def train(
                 done.append(kept(batch, output, gradient_sizes(errors, output), fractions))
                 accelerator.backward(output.loss / num_parts)
 
-        norm = accelerator.clip_grad_norm_(list(state.parameters.values()), settings.max_grad_norm)
+        norm = whole(accelerator.clip_grad_norm_(list(state.parameters.values()), settings.max_grad_norm))
         means, bins = step_means(done, norm, accelerator)
         require_finite(state.step + 1, means, done)
         rate = learning_rate(state.step, settings)

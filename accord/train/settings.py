@@ -34,6 +34,7 @@ class TrainSettings:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0  # gradients are scaled down to this norm; math.inf: never
     ema_decay: float = 0.0  # 0: no moving average of the policy
+    shard_weights: bool = False  # full fine-tuning: every process holds a share of weights and optimiser state
     error_space: Literal["epsilon", "native"] = "epsilon"  # errors of v and flow models: converted exactly, or as is
     seed: int = 0
 

@@ -17,6 +17,7 @@ from accord.train.method import Method
 from accord.train.optimizer import make_optimizer
 from accord.train.reference import Reference
 from accord.train.settings import AdapterSettings, TrainSettings
+from accord.train.sharding import shard
 
 
 @dataclass
@@ -54,10 +55,11 @@ def begin(
     settings.micro_batch_size(accelerator.num_processes)
     policy = wrap(model.denoiser.to(accelerator.device), adapter, model.lora_targets, settings.seed)
     reference = method.reference(policy)
+    prepared = shard(policy, reference, accelerator) if settings.shard_weights else accelerator.prepare_model(policy)
     parameters = trainable(policy)
     return TrainState(
         policy=policy,
-        prepared=accelerator.prepare_model(policy),
+        prepared=prepared,
         parameters=parameters,
         optimizer=make_optimizer(list(parameters.values()), settings),
         reference=reference,
@@ -77,4 +79,7 @@ def _check(accelerator: Accelerator) -> None:
             "resumed run computes; use 'no' or 'bf16'"
         )
     if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
-        raise TrainingError(f"training is data-parallel; {accelerator.distributed_type} is not supported")
+        raise TrainingError(
+            f"accelerate's own {accelerator.distributed_type} is not supported: launch plain data-parallel processes "
+            "(without --use_fsdp and --use_deepspeed); train.shard_weights = true shares out the weights"
+        )
