@@ -12,6 +12,7 @@ from rich.markup import escape
 from accord.cli.compare import compare
 from accord.cli.convert import convert
 from accord.cli.export import export
+from accord.cli.external import external
 from accord.cli.show import show_list, show_plugin
 from accord.cli.soup import soup
 from accord.cli.stages import print_plan, run_and_print
@@ -139,6 +140,7 @@ def init(
 
 
 app.command()(soup)
+app.command()(external)
 app.command()(convert)
 
 

@@ -10,7 +10,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from accord.cli.terminal import console, progress_bars
+from accord.config import Config
+from accord.engine.outside import scorer_options
 from accord.engine.processes import is_main, leave
+from accord.engine.scorers import scorer_notes
 from accord.files import read_json
 from accord.outcome import Outcome, read_seconds
 from accord.pipeline import STAGES, plan, run_stages
@@ -38,6 +41,8 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
             pass
         leave()
         return
+    if names is None or {"score", "evaluate"} & set(names):
+        _print_scorer_notes(config)
     with progress_bars() as bar_of:
         outcomes = {}
         for name, outcome in run_stages(config, names or tuple(STAGES), redo, bar_of):
@@ -63,6 +68,15 @@ def print_plan(run_file: Path, overrides: Sequence[str]) -> None:
     for step in plan(config):
         table.add_row(step.writes, step.state, step.reads, step.work)
     console.print(table)
+    _print_scorer_notes(config)
+
+
+def _print_scorer_notes(config: Config) -> None:
+    """Say before the work what its scorers ask users to know: terms, and where images are sent."""
+    from accord.stages.evaluate import roles
+
+    for note in scorer_notes(list(roles(config)), scorer_options(config)):
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 
 
 def _line(name: str, outcome: Outcome) -> str:

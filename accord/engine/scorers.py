@@ -9,6 +9,7 @@ from typing import Any
 from accord import registry
 from accord.engine.outside import Outside, open_outside, outside_card
 from accord.errors import ScoringError
+from accord.outside import ExternalConfig
 from accord.types import RowScorer, Scorer, ScorerCard
 
 Told = Mapping[str, Any] | Outside
@@ -64,6 +65,20 @@ def scorer_settings(name: str, options: Told | None = None) -> dict[str, Any]:
     given = {key: value for key, value in told.items() if key not in neutral}
     settings: dict[str, Any] = {"scorer": name, "version": scorer_card(name, options).version}
     return {**settings, "options": given} if given else settings
+
+
+def scorer_notes(names: Sequence[str], options: Options) -> list[str]:
+    """Return what must be said when these scorers are used: terms of their weights, and where images are sent.
+
+    A scorer in a process of its own is not started for that; its card in the manifest says it.
+    """
+    told = {name: options.get(name) for name in names}
+    asked = [
+        name
+        for name, each in told.items()
+        if not (isinstance(each, Outside) and isinstance(each.definition, ExternalConfig))
+    ]
+    return [note for name in asked if (note := scorer_card(name, told[name]).note)]
 
 
 def plan_turns(names: Sequence[str], options: Options, memory_gb: float | None) -> list[list[str]]:

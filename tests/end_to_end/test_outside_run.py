@@ -13,7 +13,7 @@ from accord.files import read_json
 from accord.pipeline import plan, run_stages
 from accord.testing.endpoint import completion, serving
 
-SERVE = Path(accord.scorers.external.__file__).parent / "adapters" / "accord_serve.py"
+SERVE = Path(accord.scorers.external.__file__).parent / "scripts" / "accord_serve.py"
 CHILD = """
 from io import BytesIO
 from PIL import Image, ImageStat

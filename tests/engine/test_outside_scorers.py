@@ -20,7 +20,7 @@ from accord.runfile import dump_config, parse_config
 from accord.tables import read_scores
 from accord.testing.endpoint import Response, completion, serving
 
-SERVE = Path(accord.scorers.external.__file__).parent / "adapters" / "accord_serve.py"
+SERVE = Path(accord.scorers.external.__file__).parent / "scripts" / "accord_serve.py"
 CHILD = """
 import os, sys
 from io import BytesIO

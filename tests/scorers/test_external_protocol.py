@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import accord.scorers.external
 from accord.scorers.external.protocol import MAX_REPLY, RECORD, ReplyReader, encode_png, score_request
 
-ADAPTERS = Path(accord.scorers.external.__file__).parent / "adapters"
+SCRIPTS = Path(accord.scorers.external.__file__).parent / "scripts"
 noises = st.binary(max_size=30).filter(lambda noise: RECORD not in noise)
 replies = st.dictionaries(st.text(max_size=5), st.text(max_size=8) | st.floats(allow_nan=False), max_size=3)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(noises, replies), max_size=6), noises, st.data())
 def test_replies_do_not_depend_on_where_the_pipe_cuts_or_what_is_printed(told, tail, data):
     stream = b"".join(noise + RECORD + json.dumps(reply).encode() + b"\n" for noise, reply in told) + tail
@@ -62,8 +63,8 @@ def test_a_request_is_one_line_and_the_images_behind_it():
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), pixels)
 
 
-@pytest.mark.parametrize("path", sorted(ADAPTERS.glob("*.py")), ids=lambda path: path.name)
-def test_adapters_are_written_for_python_3_8_and_know_nothing_of_accord(path):
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
+def test_scripts_are_written_for_python_3_8_and_know_nothing_of_accord(path):
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
     imported = {
         name.split(".")[0]

@@ -17,7 +17,7 @@ from accord.outside import ExternalConfig
 from accord.scorers.external.scorer import ExternalScorer
 from accord.testing.checks import check_scorer
 
-SERVE = Path(accord.scorers.external.__file__).parent / "adapters" / "accord_serve.py"
+SERVE = Path(accord.scorers.external.__file__).parent / "scripts" / "accord_serve.py"
 CARD = {
     "name": "grey", "version": "2", "summary": "mean grey", "scale": "0 black, 1 white", "bradley_terry_scale": 4.0,
     "uses_prompt": False, "licence": "none", "citation": "none", "low": 0.0, "high": 1.0,

@@ -37,6 +37,7 @@ def judge_card(name: str, settings: JudgeConfig) -> ScorerCard:
         citation=rubric.citation,
         low=rubric.low,
         high=rubric.high,
+        note="" if settings.is_local else f"the judge '{name}' sends images and prompts to {settings.host}",
     )
 
 

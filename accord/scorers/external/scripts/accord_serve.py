@@ -21,18 +21,21 @@ import json
 import math
 import os
 import sys
+from typing import Any, Callable, Iterator, List, Optional  # noqa: UP035 - for Python 3.8
 
 PROTOCOL = 1
+Score = Callable[[List[bytes], List[str]], List[Optional[float]]]  # noqa: UP006, UP045
 
 
-def serve(card, load):  # type: ignore[no-untyped-def]
+def serve(card: dict[str, Any], load: Callable[[str], Score]) -> None:
     """Answer requests until standard input closes. card: a dict; load(device) returns score(pngs, prompts)."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # from here on, print() and everything that C libraries print go to standard error
-    device, score = "cpu", None
+    device = "cpu"
+    score: Any = None
 
-    def reply(**values):  # type: ignore[no-untyped-def]
+    def reply(**values: object) -> None:
         replies.write(b"\x1e" + json.dumps(values).encode("ascii") + b"\n")
         replies.flush()
 
@@ -58,7 +61,18 @@ def serve(card, load):  # type: ignore[no-untyped-def]
             sys.exit(1)
 
 
-def _answers(score, pngs, prompts):  # type: ignore[no-untyped-def]
+def use_only(device: str) -> None:
+    """Hide all GPUs but this one ("cuda:1") from this process, or all ("cpu"); before TensorFlow or JAX is imported."""
+    visible = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    number = int(device.partition(":")[2] or 0)
+    if device.startswith("cuda"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if visible else str(number)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or TensorFlow takes all of the GPU's memory
+
+
+def _answers(score: Score, pngs: list[bytes], prompts: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row, score or error) of every row; where the batch fails as a whole, each row is tried alone."""
     try:
         scores = list(score(pngs, prompts))
@@ -74,9 +88,11 @@ def _answers(score, pngs, prompts):  # type: ignore[no-untyped-def]
                 yield row, answer
         return
     for row, value in enumerate(scores):
-        known = value is not None and math.isfinite(value)
-        yield row, ({"score": float(value)} if known else {"error": f"the scorer returned {value}"})
+        if value is not None and math.isfinite(value):
+            yield row, {"score": float(value)}
+        else:
+            yield row, {"error": f"the scorer returned {value}"}
 
 
-def _words(error):  # type: ignore[no-untyped-def]
+def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
