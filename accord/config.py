@@ -78,6 +78,7 @@ class GenerateConfig(Section):
     )
     image_format: Literal["png", "jpeg", "webp"] = "png"
     keep_latents: bool = Field(True, description="store the sampler's final latents, so that training needs no VAE")
+    imported: str = Field("", description="a folder that `accord import` filled: train on its images, draw none")
 
 
 class ScoreConfig(Section):
@@ -266,6 +267,11 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
     engine: EngineConfig = EngineConfig()
+
+    @property
+    def has_latents(self) -> bool:
+        """Say whether the training pool holds the sampler's latents beside the images."""
+        return self.generate.keep_latents and not self.generate.imported
 
     @property
     def training_seed(self) -> int:

@@ -6,6 +6,7 @@
     ├── ArtifactError          a file of the run folder is missing, damaged or locked
     │   ├── MissingArtifact    an earlier stage has not run
     │   └── StaleArtifact      it was made with other settings or from other inputs
+    ├── DataError              somebody's own images or pairs cannot be read
     ├── MissingDependency      an optional package is not installed
     ├── ModelError             a diffusion model cannot be opened or used
     ├── ScoringError           a scorer cannot be opened, or broke its contract
@@ -45,6 +46,10 @@ class MissingArtifact(ArtifactError):
 
 class StaleArtifact(ArtifactError):
     """An output was made with other settings or from other inputs than those asked for now."""
+
+
+class DataError(AccordError):
+    """Images or pairs that were brought along cannot be read, or cannot be used as asked."""
 
 
 class MissingDependency(AccordError):

@@ -55,7 +55,7 @@ class ImageRow:
     image_id: str
     prompt_id: str
     index: int  # 0 .. N-1 within the prompt
-    seed: int
+    seed: int | None  # of the starting noise; None: an imported image, whose noise nobody knows
     content: bytes  # the encoded image
     width: int
     height: int
@@ -98,6 +98,11 @@ def part_paths(folder: Path) -> list[Path]:
 
 def write_images(path: Path, rows: Sequence[ImageRow], images_per_prompt: int) -> None:
     """Write one shard, a row group per prompt."""
+    write_table(path, image_table(rows), row_group_size=images_per_prompt)
+
+
+def image_table(rows: Sequence[ImageRow]) -> pa.Table:
+    """Return the rows as a table of SCHEMA."""
     latents = [None if r.latents is None else r.latents.astype("<f2") for r in rows]
     columns = {
         "image_id": [r.image_id for r in rows],
@@ -110,7 +115,7 @@ def write_images(path: Path, rows: Sequence[ImageRow], images_per_prompt: int) -
         "latents": [None if x is None else x.tobytes() for x in latents],
         "latents_shape": [None if x is None else list(x.shape) for x in latents],
     }
-    write_table(path, pa.table(columns, schema=SCHEMA), row_group_size=images_per_prompt)
+    return pa.table(columns, schema=SCHEMA)
 
 
 def read_images(path: Path, with_latents: bool = False) -> list[ImageRow]:
@@ -125,8 +130,8 @@ def iterate_images(folder: Path, with_latents: bool = False) -> Iterator[ImageRo
         yield from read_images(path, with_latents)
 
 
-def read_seeds(folder: Path) -> dict[str, int]:
-    """Return image id -> seed of its starting noise, without reading the images themselves."""
+def read_seeds(folder: Path) -> dict[str, int | None]:
+    """Return image id -> seed of its starting noise, None if it was imported, without reading the images themselves."""
     return dict(_columns(folder, "image_id", "seed"))
 
 

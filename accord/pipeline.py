@@ -13,6 +13,7 @@ from accord.config import Config
 from accord.engine.processes import is_main, main_first
 from accord.files import write_bytes
 from accord.outcome import Outcome
+from accord.own.use import pool_size
 from accord.runfile import dump_config
 from accord.stages import encode, evaluate, generate, invert, reference, report, score, select, train
 from accord.types import Progress, no_progress
@@ -79,18 +80,18 @@ def plan(config: Config) -> list[Step]:
     """Return what `run_stages` would do now. Reads manifests and prompts, writes nothing, opens no model."""
     from accord.engine.prompts import load_prompts
 
-    g, e, t = config.generate, config.evaluate, config.train
-    num_train = len(load_prompts(config.prompts.train, config.prompts.num_train).prompts)
+    e, t = config.evaluate, config.train
+    pool, images = _pool(config)
     num_evaluate = len(load_prompts(config.prompts.evaluate, config.prompts.num_evaluate).prompts)
-    pool, test = num_train * g.images_per_prompt, num_evaluate * e.images_per_prompt
+    test = num_evaluate * e.images_per_prompt
     return [
-        _step(config, "generate", generate.settings(config), (), config.prompts.train,
-              f"{num_train} prompts x {g.images_per_prompt} = {pool} images, {g.num_inference_steps} steps each"),
+        _step(config, "generate", generate.settings(config), (),
+              config.generate.imported or config.prompts.train, images),
         *(_score_step(config, name, pool) for name in config.score.scorers),
         _step(config, "select", select.settings(config), select.inputs(config), "score/*/",
               f"{config.method.calibration.name} calibration, {config.method.pairs.name} pairs"),
         _step(config, "encode", encode.settings(config), ("generate", "select"), "generate/, select/",
-              "prompt embeddings" + ("" if g.keep_latents else " and latents (autoencoder)") + " of the pairs"),
+              "prompt embeddings" + ("" if config.has_latents else " and latents (autoencoder)") + " of the pairs"),
         *([_step(config, "invert", invert.settings(config), invert.INPUTS, "select/, encode/",
                  f"{t.steps} x {t.batch_size} visits, {config.method.noise.name} of both images")]
           if invert.is_needed(config) else []),
@@ -108,6 +109,20 @@ def plan(config: Config) -> list[Step]:
         _metrics_step(config, test),
         _step(config, "report", report.settings(config), report.INPUTS, "all of the above", "one page"),
     ]  # fmt: skip
+
+
+def _pool(config: Config) -> tuple[int, str]:
+    """Return the number of images to train on, and in words where they come from."""
+    from accord.engine.prompts import load_prompts
+
+    g = config.generate
+    if g.imported:
+        num_prompts, num_images = pool_size(config)
+        return num_images, f"{num_prompts} prompts with {num_images} images, imported"
+    num_prompts = len(load_prompts(config.prompts.train, config.prompts.num_train).prompts)
+    num_images = num_prompts * g.images_per_prompt
+    words = f"{num_prompts} prompts x {g.images_per_prompt} = {num_images} images, {g.num_inference_steps} steps each"
+    return num_images, words
 
 
 def _step(config: Config, name: str, settings: dict[str, Any], inputs: tuple[str, ...], reads: str, work: str) -> Step:

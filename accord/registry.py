@@ -97,6 +97,14 @@ TABLES: dict[str, dict[str, str]] = {
         "uniform": "accord.diffusion.timesteps:uniform",
         "logit_normal": "accord.diffusion.timesteps:logit_normal",
     },
+    "layouts": {
+        "pickapic": "accord.own.layouts.pickapic:pickapic",
+        "hpdv2": "accord.own.layouts.hpdv2:hpdv2",
+        "hpdv3": "accord.own.layouts.hpdv3:hpdv3",
+        "chosen_rejected": "accord.own.layouts.chosen_rejected:chosen_rejected",
+        "compared": "accord.own.layouts.compared:compared",
+        "unlabelled": "accord.own.layouts.unlabelled:unlabelled",
+    },
 }
 
 _ONE = {"families": "family", "losses": "loss"}  # the other kinds lose their s

@@ -33,6 +33,18 @@ PAIRS = pa.schema(
     ]
 )
 
+LABELS = "labels.parquet"  # beside imported images: what people said of them
+LABEL_SCHEMA = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("image_a", pa.string()),
+        ("image_b", pa.string()),
+        ("label", pa.float64()),  # the share of people who prefer image_a: 1, 0, 0.5 for a tie, or between
+        ("confidence", pa.float64()),  # in [0, 1], where the data tells one
+        ("row", pa.int64()),  # of the data, from 0
+    ]
+)
+
 
 def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
     """Write the prompts of a stage, in their order."""

@@ -233,7 +233,7 @@ class StepLog:
 
 
 Progress = Callable[[int, int, str], None]
-"""`progress(done, total, what)`: told by long work how far it is; the caller draws the bar."""
+"""`progress(done, total, what)`: told by long work how far it is; the caller draws the bar. Total 0: nobody knows."""
 
 
 def no_progress(done: int, total: int, what: str) -> None:

@@ -61,7 +61,11 @@ def scorers_page() -> str:
 
 def plug_ins_page() -> str:
     """Return every other plug-in by kind, with its documentation and options."""
-    lines = [HEADER, "# Plug-ins\n", "What the fields of `[method]` and `model.family` may name.\n"]
+    lines = [
+        HEADER,
+        "# Plug-ins\n",
+        "What the fields of `[method]` and `model.family` may name, and the layouts that `accord import` reads.\n",
+    ]
     for kind in registry.TABLES:
         if kind == "scorers":
             continue

@@ -24,7 +24,7 @@ LAYERS = (
     },
     {"diffusion", "noise", "calibrate", "select", "targets", "losses", "stats"},
     {"models", "scorers", "benchmarks", "world"},
-    {"train", "engine", "report", "recipes"},
+    {"train", "engine", "report", "own", "recipes"},
     {"stages", "export"},
     {"pipeline", "compare", "cli", "testing", "__main__"},
 )

@@ -11,7 +11,7 @@ from accord.world.captions import draw_caption, write
 from accord.world.scenes import SKILLS, draw_scene, render
 
 # Kinds that need a model or a training loop, and where their shared checks are run.
-ELSEWHERE = {"families": "tests/models", "references": "tests/train"}
+ELSEWHERE = {"families": "tests/models", "references": "tests/train", "layouts": "tests/own"}
 
 # Plug-ins that need a file of the user's, and where they are tested with one.
 NEEDS_FILE = {("selectors", "labelled"): "tests/select/test_labelled.py"}

@@ -13,6 +13,7 @@ from accord.cli.compare import compare
 from accord.cli.convert import convert
 from accord.cli.export import export
 from accord.cli.external import external
+from accord.cli.own import import_, validate_
 from accord.cli.show import show_list, show_plugin
 from accord.cli.soup import soup
 from accord.cli.stages import print_plan, run_and_print
@@ -27,7 +28,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: 
 Redo = Annotated[bool, typer.Option("--redo", help="Replace output that was made with other settings or inputs.")]
 
 app = typer.Typer(
-    help="Align text-to-image models with several rewards at once, without human labels.",
+    help="Align text-to-image models with several rewards at once, without human labels or with yours.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -36,6 +37,8 @@ app = typer.Typer(
 app.add_typer(world, name="world")
 app.add_typer(export, name="export")
 app.command()(compare)
+app.command("import")(import_)
+app.command("validate")(validate_)
 
 
 def _version(wanted: bool) -> None:
@@ -50,7 +53,7 @@ def _accord(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Align text-to-image models with several rewards at once, without human labels."""
+    """Align text-to-image models with several rewards at once, without human labels or with yours."""
 
 
 @app.command()

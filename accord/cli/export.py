@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from accord.cli.terminal import console
+from accord.cli.terminal import console, progress_bars
 
 export = typer.Typer(help="Write what other programs load.", no_args_is_help=True)
 
@@ -50,3 +50,17 @@ def model(
 
     export_model(run, out, dtype, base)
     console.print(f"[green]✓[/] pipeline in {dtype}: {escape(str(out))}")
+
+
+@export.command()
+def pairs(
+    run: Annotated[Path, typer.Argument(help="A run folder whose pairs are selected.")],
+    out: Annotated[Path, typer.Argument(help="A folder; OUT/pairs is made.")],
+    redo: Annotated[bool, typer.Option("--redo", help="Replace pairs that were exported from other tables.")] = False,
+) -> None:
+    """The run's pairs with their images as Parquet, in the layout of Pick-a-Pic."""
+    from accord.own.export import export_pairs
+
+    with progress_bars() as bar_of:
+        outcome = export_pairs(run, out, redo, bar_of("export"))
+    console.print(f"[green]✓[/] {outcome.manifest.counts['pairs']} pairs: {escape(str(outcome.folder))}")

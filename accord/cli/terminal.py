@@ -40,8 +40,8 @@ def progress_bars() -> Iterator[Callable[[str], Report]]:
             def report(done: int, total: int, what: str) -> None:
                 label = f"{stage}: {what}"
                 if label not in tasks:
-                    tasks[label] = bars.add_task(label, total=total)
-                bars.update(tasks[label], completed=done, total=total)  # type: ignore[arg-type]
+                    tasks[label] = bars.add_task(label, total=total or None)
+                bars.update(tasks[label], completed=done, total=total or None)  # type: ignore[arg-type]
 
             return report
 

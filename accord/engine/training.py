@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accord.config import Config
+from accord.errors import TrainingError
 from accord.images import read_seeds, read_sizes
+from accord.noise.prior import NO_PRIOR
 from accord.tables import read_pairs
 
 if TYPE_CHECKING:
@@ -64,7 +66,13 @@ def pair_data(config: Config, model: DiffusionModel) -> PairData:
 
 
 def _prior_noise(
-    model: DiffusionModel, seeds: dict[str, int], sizes: dict[str, tuple[int, int]], images: Sequence[str]
+    model: DiffusionModel, seeds: dict[str, int | None], sizes: dict[str, tuple[int, int]], images: Sequence[str]
 ) -> Tensor:
-    """Return the noise (B, C, H, W) that these images, all of one size, were drawn from."""
-    return model.starting_noise([seeds[image] for image in images], *sizes[images[0]])
+    """Return the noise (B, C, H, W) that these images, all of one size, were drawn from.
+
+    Raises TrainingError for imported images, whose noise nobody knows.
+    """
+    found = [seed for seed in (seeds[image] for image in images) if seed is not None]
+    if len(found) < len(images):
+        raise TrainingError(NO_PRIOR)
+    return model.starting_noise(found, *sizes[images[0]])

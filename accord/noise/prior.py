@@ -16,6 +16,11 @@ from accord.noise.request import NoiseRequest
 if TYPE_CHECKING:
     from torch import Tensor
 
+NO_PRIOR = (
+    'noise "prior" needs images that were drawn here, whose starting noise is known, but these were imported; '
+    'use another noise (method.noise = "renoise", "gaussian_shared", ...)'
+)
+
 
 def prior(request: NoiseRequest) -> tuple[Tensor, Tensor]:
     """Return the prior noise of chosen and of rejected, each (B, C, H, W) float32: the same at every visit.
@@ -23,9 +28,7 @@ def prior(request: NoiseRequest) -> tuple[Tensor, Tensor]:
     Raises TrainingError for images that were not drawn by this run.
     """
     if request.prior is None:
-        raise TrainingError(
-            "only images that were drawn here have a known prior noise; use noise = renoise for images from elsewhere"
-        )
+        raise TrainingError(NO_PRIOR)
     return request.prior(request.chosen_ids), request.prior(request.rejected_ids)
 
 

@@ -54,7 +54,7 @@ def encode(
     texts = {
         prompt.id: prompt.text for prompt in read_prompts(run / "generate" / "prompts.parquet") if prompt.id in used
     }
-    parts: tuple[Part, ...] = ("text",) if config.generate.keep_latents else ("text", "vae")
+    parts: tuple[Part, ...] = ("text",) if config.has_latents else ("text", "vae")
     device = training_device(config.model.device)
     with timed(stage.folder, device):
         model = open_run_model(config, parts)

@@ -1,4 +1,7 @@
-"""generate: prompts -> N images per prompt, each with its seed and, if kept, the sampler's final latents."""
+"""generate: prompts -> N images per prompt, each with its seed and, if kept, the sampler's final latents.
+
+Where the run file names a folder that `accord import` filled, its images take the place of drawn ones.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from accord.engine.generating import generate_images, generation_settings, make_
 from accord.engine.models import open_run_model
 from accord.engine.prompts import load_prompts
 from accord.outcome import Outcome, reused, timed
+from accord.own.use import pool_settings, use_pool
 from accord.tables import write_prompts
 from accord.types import Progress, no_progress
 
@@ -19,7 +23,9 @@ NAME = "generate"
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Return what decides this stage's output."""
+    """Return what decides this stage's output. Raises MissingArtifact if images are to be imported and are not yet."""
+    if config.generate.imported:
+        return pool_settings(config)
     return {
         **generation_settings(config),
         **config.generate.model_dump(include={"images_per_prompt", "keep_latents"}),
@@ -35,6 +41,10 @@ def generate(config: Config, redo: bool = False, progress: Progress = no_progres
     stage = open_stage(Path(config.folder), NAME, settings(config), redo=redo)
     if stage.is_finished:
         return reused(stage.folder)
+    if config.generate.imported:
+        with timed(stage.folder):
+            counts = use_pool(config, stage.folder, progress)
+        return Outcome(stage.finish(counts), stage.folder, was_reused=False)
     found = load_prompts(config.prompts.train, config.prompts.num_train)
     per_prompt = config.generate.images_per_prompt
     shards = make_shards(stage.folder, found.prompts, per_prompt, config.generate.images_per_shard)

@@ -19,7 +19,7 @@ from accord.files import sha256
 from accord.manifest import load_manifest
 from accord.outcome import Outcome, reused, timed
 from accord.stats.correlation import within_prompt_correlation
-from accord.tables import group_scores, read_scores, write_pairs, write_rewards
+from accord.tables import LABELS, group_scores, read_scores, write_pairs, write_rewards
 from accord.types import GroupedScores, IndexPairs, Pair, PairScores, Progress, no_progress
 
 NAME = "select"
@@ -41,6 +41,14 @@ def _labels(pairs: Choice) -> dict[str, str]:
     return {"labels": sha256(Path(file))} if isinstance(file, str) and Path(file).is_file() else {}
 
 
+def _with_labels(pairs: Choice, run: Path) -> Choice:
+    """Return the rule with the labels that were imported with the images, if it reads labels and names no file."""
+    imported = run / "generate" / LABELS
+    if not getattr(registry.load("selectors", pairs.name), "reads_labels", False) or pairs.options.get("file"):
+        return pairs
+    return Choice(name=pairs.name, options={**pairs.options, "file": str(imported)}) if imported.is_file() else pairs
+
+
 def inputs(config: Config) -> tuple[str, ...]:
     """Return the stages this one reads."""
     return tuple(f"score/{name}" for name in config.score.scorers)
@@ -59,7 +67,7 @@ def select(config: Config, redo: bool = False, progress: Progress = no_progress)
         scores = group_scores({name: read_scores(run / "score" / name) for name in config.score.scorers})
         scales = card_scales(config)
         rewards, used = _calibrated(config.method.calibration, scores.values, scales)
-        found = plugin("selectors", config.method.pairs)(rewards, scores)
+        found = plugin("selectors", _with_labels(config.method.pairs, run))(rewards, scores)
         if len(found.prompt) == 0:
             raise SelectionError(
                 f"no prompt has a valid pair under '{config.method.pairs.name}' ({_reasons(found)}): "

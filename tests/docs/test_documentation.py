@@ -23,7 +23,7 @@ from accord.runfile import load_config, parse_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-CHEAP = {"list", "show", "init", "plan", "--version", "--help"}
+CHEAP = {"list", "show", "init", "plan", "validate", "import", "--version", "--help"}
 BLOCK = re.compile(
     r"^(?:<!-- (?P<remark>file|not executed): (?P<told>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.M | re.S,

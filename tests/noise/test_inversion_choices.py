@@ -190,7 +190,7 @@ def test_prior_noise_is_the_same_at_every_visit_and_asked_for_by_image():
 
 
 def test_images_from_elsewhere_have_no_prior_noise():
-    with pytest.raises(TrainingError, match="only images that were drawn here"):
+    with pytest.raises(TrainingError, match="images that were drawn here"):
         prior(request(prior=None))
 
 

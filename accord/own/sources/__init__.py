@@ -1,0 +1,1 @@
+"""One file per way of storing rows. Each has a function that returns a `Source`."""
