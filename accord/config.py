@@ -43,10 +43,14 @@ class ModelConfig(Section):
     """The text-to-image model to align."""
 
     family: str = "world"
-    path: str = Field("world:flow", description="hub id, local diffusers folder, or world:flow for the embedded world")
+    path: str = Field("world:flow", description="hub id, diffusers folder, .safetensors file, or world:flow")
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"  # float16 needs a loss scale, which no resumed run could repeat
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    config: str | None = Field(
+        None,
+        description="for a single .safetensors file: diffusers folder or hub id with its configurations and tokenizers",
+    )
 
     @field_validator("family")
     @classmethod

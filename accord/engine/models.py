@@ -28,18 +28,28 @@ def open_run_model(config: Config, parts: Collection[Part], device: str | None =
         revision=config.model.revision,
         dtype=config.model.dtype,
         device=device or training_device(config.model.device),
+        config=model_path(config.model.config) if config.model.config else None,
     )
     return open_model(settings, parts)
 
 
 def model_identity(config: Config) -> dict[str, Any]:
-    """Return what decides the model's weights: the run file's words, and for a local folder the hash of its files.
+    """Return what decides the model's weights: the run file's words, and the hash of a local folder's files or file.
 
     With the hash, output made from weights that were replaced since is known to be stale.
     """
     named = config.model.model_dump(include={"family", "path", "revision", "dtype"})
-    folder = Path(model_path(config.model.path))
-    return {**named, "weights": folder_hash(folder) if folder.is_dir() else None}
+    told = {**named, "weights": local_hash(Path(model_path(config.model.path)))}
+    if config.model.config is None:
+        return told
+    return {**told, "config": config.model.config, "config_files": local_hash(Path(model_path(config.model.config)))}
+
+
+def local_hash(place: Path) -> str | None:
+    """Return the SHA-256 of a model's folder or file, None for what is neither."""
+    if place.is_file():
+        return _hash_of(place.parent, (place.name,), (place.stat().st_mtime_ns,))
+    return folder_hash(place) if place.is_dir() else None
 
 
 def folder_hash(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from accord.engine.models import folder_hash, model_path
+from accord.engine.models import local_hash, model_path
 from accord.errors import ModelError
 from accord.models.export import export_pipeline
 from accord.models.interface import ModelSettings
@@ -33,8 +33,10 @@ def base_model(trained: Ingredient, moved_to: str = "") -> ModelSettings:
         )
     path = model_path(moved_to or trained.base["path"])
     expected = trained.base.get("weights")
-    if expected and Path(path).is_dir() and folder_hash(Path(path)) != expected:
+    if expected and Path(path).exists() and local_hash(Path(path)) != expected:
         raise ModelError(
             f"'{trained.name}' was trained from other weights than those now in '{path}': name its own base"
         )
-    return ModelSettings(trained.base["family"], path, trained.base.get("revision"))
+    told = trained.base.get("config")  # a single file's
+    config = model_path(told) if told and Path(path).is_file() else None
+    return ModelSettings(trained.base["family"], path, trained.base.get("revision"), config=config)

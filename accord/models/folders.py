@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def locate(path: str, revision: str | None, unwanted: Mapping[str, None]) -> tup
         return folder, None
     if not is_hub_id(path):
         raise ModelError(
-            f"there is no model folder '{path}': give a diffusers pipeline folder or a hub id 'owner/name'"
+            f"there is no model folder '{path}': give a diffusers pipeline folder, a .safetensors file or a hub id "
+            "'owner/name'"
         )
     return fetch(path, revision, unwanted)
 
@@ -71,6 +72,27 @@ def fetch(hub_id: str, revision: str | None, unwanted: Mapping[str, None]) -> tu
             f"'{hub_id}' is neither a folder nor to be had from the hub or its cache "
             f"({first_line(error).split(' (')[0]}). "
             f"Where there is a network: {download_command(hub_id, revision)}"
+        ) from error
+    return folder, folder.name
+
+
+def fetch_configurations(hub_id: str, file: Path, weights_of: Sequence[str]) -> tuple[Path, str]:
+    """Return the snapshot folder of a hub model's configurations and tokenizers, and its commit.
+
+    `file` is the checkpoint that needs them; `weights_of` are components whose weights it lacks.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", "*.model", *(f"{name}/*.safetensors" for name in weights_of)]
+    try:
+        with quiet(keep_progress_bars=True):
+            folder = Path(snapshot_download(hub_id, allow_patterns=wanted))
+    except Exception as error:  # as above
+        raise ModelError(
+            f"'{file}' holds weights only, and the configurations and tokenizers of '{hub_id}' that go with it are "
+            f"neither in the local cache nor to be had from the hub ({first_line(error).split(' (')[0]}): set "
+            "model.config to a diffusers folder of such a model, or where there is a network: "
+            f"{download_command(hub_id, None)} --include {' '.join(repr(pattern) for pattern in wanted)}"
         ) from error
     return folder, folder.name
 

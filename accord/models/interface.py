@@ -42,17 +42,23 @@ class OpenSettings(Protocol):
     def dtype(self) -> Literal["float32", "bfloat16", "float16"]: ...
     @property
     def device(self) -> str: ...
+    @property
+    def config(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model to open, and how. `path` is a diffusers pipeline folder or a hub id `owner/name`."""
+    """Which model to open, and how.
+
+    `path` is a diffusers pipeline folder, a hub id `owner/name`, or a single `.safetensors` checkpoint.
+    """
 
     family: str
     path: str
     revision: str | None = None  # hub ids only: a branch, a tag or a commit
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps"
+    config: str | None = None  # single files only: diffusers folder or hub id of their configurations and tokenizers
 
 
 @dataclass(frozen=True)

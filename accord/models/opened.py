@@ -26,6 +26,7 @@ class OpenedPipeline:
     folder: Path  # the model's folder; for a hub id its snapshot in the local cache
     commit: str | None  # of a hub id
     parts: frozenset[Part]
+    file: Path | None = None  # a single checkpoint; then `folder` is that of its configurations
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +50,7 @@ class OpenedPipeline:
             return loaded.config
         name = f"{component}/config.json"
         if self.commit is not None and not (self.folder / name).is_file():
-            return read_json(fetch_file(self.settings.path, name, self.commit))
+            return read_json(fetch_file(self.settings.config or self.settings.path, name, self.commit))
         return read_json(self.folder / name)
 
     def need(self, *parts: Part) -> None:

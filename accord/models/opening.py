@@ -12,6 +12,7 @@ from accord.errors import ModelError
 from accord.models.folders import check_class, first_line, locate, read_index, read_json
 from accord.models.opened import OpenedPipeline, torch_dtype
 from accord.models.quiet import quiet
+from accord.models.single_file import named_file, open_file
 
 if TYPE_CHECKING:
     from accord.models.family import Family
@@ -27,6 +28,13 @@ def open_pipeline(family: Family, settings: OpenSettings, parts: frozenset[Part]
     Raises ModelError if the files are missing, no pipeline, of another family, or without safetensors weights.
     """
     skipped = skipped_components(family, parts)
+    file = named_file(settings.path)
+    if file is not None:
+        return placed(open_file(family, file, settings, parts, skipped))
+    if settings.config is not None:
+        raise ModelError(
+            f"model.config belongs to a single .safetensors file, but '{settings.path}' is none: leave it out"
+        )
     folder, commit = locate(settings.path, settings.revision, dict.fromkeys(skipped))
     index = read_index(folder)
     check_class(index, family.pipeline_class, settings.family, settings.path)
@@ -39,11 +47,22 @@ def open_pipeline(family: Family, settings: OpenSettings, parts: frozenset[Part]
             pipe = pipeline_class.from_pretrained(
                 folder, torch_dtype=types, use_safetensors=True, local_files_only=True, **arguments, **family.options
             )
-            pipe.to(settings.device)
-            pipe.set_progress_bar_config(disable=True)
     except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
         raise ModelError(f"the model '{settings.path}' cannot be loaded: {first_line(error)}") from error
-    return OpenedPipeline(pipe, settings, folder, commit, parts)
+    return placed(OpenedPipeline(pipe, settings, folder, commit, parts))
+
+
+def placed(opened: OpenedPipeline) -> OpenedPipeline:
+    """Return the pipeline on its device, its autoencoder in the type that it can compute in."""
+    try:
+        with quiet():
+            if "vae" in opened.parts:
+                opened.pipe.vae.to(vae_dtype(opened.folder, opened.settings, True))
+            opened.pipe.to(opened.settings.device)
+            opened.pipe.set_progress_bar_config(disable=True)
+    except RuntimeError as error:  # no such device, or no room on it
+        raise ModelError(f"the model '{opened.settings.path}' cannot be loaded: {first_line(error)}") from error
+    return opened
 
 
 def skipped_components(family: Family, parts: Collection[Part]) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from accord.diffusion.predictions import Prediction
 from accord.diffusion.schedules import Schedule
 from accord.errors import ModelError
-from accord.models import adapters, autoencoder
+from accord.models import adapters, autoencoder, single_file
 from accord.models.family import Family
-from accord.models.fingerprint import hash_files, model_files
+from accord.models.fingerprint import hash_file, hash_files, model_files
 from accord.models.interface import Generated, OpenSettings, Part, SamplerSettings
 from accord.models.noise_schedule import read_schedule
 from accord.models.opening import EXTRAS, open_pipeline
@@ -129,10 +129,16 @@ class PipelineModel:
     def fingerprint(self) -> dict[str, str]:
         """Return path, revision, `sha256` over the local folder's weights and configurations or the hub's `commit`,
         the adapter's hash if one is loaded, and the version of diffusers.
+
+        For a single file `sha256` is the file's own, and `config` the commit of its configurations, or the hash of
+        them and of the weights that the file lacks.
         """
         opened = self.opened
         found = {"path": opened.settings.path, "revision": opened.settings.revision or ""}
-        if opened.commit is not None:
+        if opened.file is not None:
+            found["sha256"] = hash_file(opened.file)
+            found["config"] = opened.commit or hash_files(opened.folder, single_file.files_beside(opened))
+        elif opened.commit is not None:
             found["commit"] = opened.commit
         else:
             used = [name for name in opened.pipe.components if name not in EXTRAS]
@@ -176,12 +182,17 @@ class PipelineModel:
             with quiet():
                 self.opened.pipe.unload_lora_weights()
         else:
-            self._replace(self.opened.folder / self._family.denoiser_part)
+            self._replace(None)
         self._adapter = None
 
-    def _replace(self, folder: Path) -> None:
-        """Put the denoiser saved in `folder` into the pipeline."""
-        denoiser = adapters.load_denoiser(type(self.denoiser), folder, self.opened.dtype)
+    def _replace(self, folder: Path | None) -> None:
+        """Put the denoiser saved in `folder` into the pipeline; None: that of the base model."""
+        part = self._family.denoiser_part
+        if folder is None and self.opened.file is not None:
+            denoiser = single_file.load_denoiser(type(self.denoiser), self.opened, part)
+        else:
+            folder = folder or self.opened.folder / part
+            denoiser = adapters.load_denoiser(type(self.denoiser), folder, self.opened.dtype)
         setattr(self.opened.pipe, self._family.denoiser_part, denoiser)
         self._place(denoiser)
 

@@ -37,16 +37,16 @@ def save_tiny_pipeline(family: str, folder: Path, seed: int = 0) -> Path:
     return Path(folder)
 
 
-def clip_text(projection: bool, hidden_act: str = "quick_gelu") -> Any:
-    """Return a text encoder of CLIP for `clip_tokenizer`, 77 tokens to (B, 77, WIDTH)."""
+def clip_text(projection: bool, hidden_act: str = "quick_gelu", width: int = WIDTH) -> Any:
+    """Return a text encoder of CLIP for `clip_tokenizer`, 77 tokens to (B, 77, width)."""
     tokenizer = clip_tokenizer()
     config = transformers.CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
+        hidden_size=width,
         intermediate_size=37,
         num_hidden_layers=3,
         num_attention_heads=4,
-        projection_dim=WIDTH,
+        projection_dim=width,
         hidden_act=hidden_act,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -136,7 +136,7 @@ def world() -> Any:
 
 def sdxl() -> Any:
     """Return SDXL in small: two text encoders, pooled text, size conditioning, Euler, predicts epsilon."""
-    time_width = 8
+    time_width, second_width = 8, 48
     unet = diffusers.UNet2DConditionModel(
         sample_size=SIZE // 2,
         block_out_channels=(16, 32),
@@ -146,16 +146,16 @@ def sdxl() -> Any:
         attention_head_dim=(2, 4),
         use_linear_projection=True,
         transformer_layers_per_block=(1, 2),
-        cross_attention_dim=2 * WIDTH,
+        cross_attention_dim=WIDTH + second_width,
         norm_num_groups=8,
         addition_embed_type="text_time",
         addition_time_embed_dim=time_width,
-        projection_class_embeddings_input_dim=6 * time_width + WIDTH,
+        projection_class_embeddings_input_dim=6 * time_width + second_width,
     )
     return diffusers.StableDiffusionXLPipeline(
         vae=autoencoder(4, scaling_factor=0.13025),
         text_encoder=clip_text(projection=False),
-        text_encoder_2=clip_text(projection=True, hidden_act="gelu"),
+        text_encoder_2=clip_text(projection=True, hidden_act="gelu", width=second_width),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
         unet=unet,

@@ -131,7 +131,7 @@ def test_gradient_reaches_the_denoiser_only(family, folder_of):
 def test_sdxl_is_told_the_size_as_its_pipeline_tells_it(shared):
     model = shared("sdxl")
     pipe = model.opened.pipe
-    expected = pipe._get_add_time_ids((48, 32), (0, 0), (48, 32), torch.float32, text_encoder_projection_dim=32)
+    expected = pipe._get_add_time_ids((48, 32), (0, 0), (48, 32), torch.float32, text_encoder_projection_dim=48)
     latents = torch.zeros(2, *model.latent_shape(48, 32))
     assert torch.equal(size_ids(latents, model.opened.pixels_per_latent), expected.repeat(2, 1))
 
