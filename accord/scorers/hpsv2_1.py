@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILE = "HPS_v2.1_compressed"
-FOLDER = "weights/hpsv2"
+FOLDER = "./weights/hpsv2"
 
 
 class HpsV21:

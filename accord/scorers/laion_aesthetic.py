@@ -26,7 +26,7 @@ from accord.types import ScorerCard
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDER = "weights/laion_aesthetic"
+FOLDER = "./weights/laion_aesthetic"
 FILE = "sac+logos+ava1-l14-linearMSE"
 SOURCE = f"https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/{FILE}.pth"
 GET = f"get it with `curl -L --create-dirs -o {FOLDER}/{FILE}.pth {SOURCE}` and `accord convert {FOLDER}/{FILE}.pth`"

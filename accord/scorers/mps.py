@@ -29,7 +29,7 @@ from accord.types import ScorerCard
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDER = "weights/mps"
+FOLDER = "./weights/mps"
 FILE = "MPS_overall_state_dict"
 GET = (
     f"get it with `modelscope download --model AI-ModelScope/MPS {FILE}.pt --local_dir {FOLDER}` and "

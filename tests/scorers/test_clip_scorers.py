@@ -226,7 +226,7 @@ def test_a_missing_checkpoint_says_how_to_get_it(tmp_path, clips):
         ClipScore(path=str(tmp_path / "none"))
     with pytest.raises(ScoringError, match="has no model"):
         ClipScore(path=str(tmp_path))
-    with pytest.raises(ScoringError, match=r"curl -L .*linearMSE.pth.* and `accord convert weights/laion_aesthetic"):
+    with pytest.raises(ScoringError, match=r"curl -L .*linearMSE.pth.* and `accord convert ./weights/laion_aesthetic"):
         LaionAesthetic(path=clips["quick_gelu"][0])
 
 
