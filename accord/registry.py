@@ -45,6 +45,7 @@ TABLES: dict[str, dict[str, str]] = {
         "blip_vqa": "accord.scorers.blip_vqa:BlipVqa",
         "vqascore": "accord.scorers.vqascore:VqaScore",
         "vqascore_flant5": "accord.scorers.vqascore_flant5:VqaScoreFlanT5",
+        "hpsv3": "accord.scorers.hpsv3:HpsV3",
     },
     "calibrations": {
         "win_rate": "accord.calibrate.win_rate:win_rate",

@@ -91,7 +91,11 @@ def fill_large(
 
     with torch.device("meta"):
         tensors = renamed(cls(config), state, rename, source)
-    model = cls.from_pretrained(None, config=config, state_dict=tensors, **options)
+    placed: Any = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True, **options)
+    model, report = placed
+    lost = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    if lost:
+        raise ScoringError(f"this version of transformers gives {lost[0]} of {source} another name; use a tested one")
     return model.eval().requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import BertTokenizer, CLIPTokenizer, GemmaTokenizer, T5Tokenizer
+from transformers import BertTokenizer, CLIPTokenizer, GemmaTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 PIECES = ("red", "green", "blue", "circle", "square", "triangle", "above", "two", "three", "and", "of", "on", "a")
 
@@ -50,3 +50,14 @@ def bert_tokenizer() -> BertTokenizer:
     rest = [f"##{character}" for character in characters if character.isalnum()]
     tokens = [*special, *characters, *rest, *(piece for piece in PIECES if len(piece) > 1), "yes", "no", "##ing"]
     return BertTokenizer(vocab={token: number for number, token in enumerate(tokens)})
+
+
+def qwen2_tokenizer() -> Qwen2Tokenizer:
+    """Return Qwen2-VL's tokenizer over single bytes and a few merges, with the real one's 14 special tokens."""
+    merges: Any = [("r", "e"), ("re", "d"), ("Ġ", "red"), ("b", "l"), ("u", "e")]
+    tokens = [*byte_characters(), *(first + second for first, second in merges)]
+    found = Qwen2Tokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=merges)
+    pairs = [f"{name}_{end}" for name in ("object_ref", "box", "quad", "vision") for end in ("start", "end")]
+    marks = ["endoftext", "im_start", "im_end", *pairs, "vision_pad", "image_pad", "video_pad"]
+    found.add_tokens([f"<|{mark}|>" for mark in marks], special_tokens=True)
+    return found
