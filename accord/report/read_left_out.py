@@ -15,6 +15,7 @@ def read_left_out(run: Path, evaluation: Evaluation | None) -> tuple[LeftOut, ..
     """Return the counts in the order of the stages, zeros included: that nothing was left out is news too."""
     return (
         *_prompts(run / "generate", "generate", "training"),
+        *_imported(run / "generate"),
         *_scores(run / "score"),
         *_selection(run / "select"),
         *_prompts(run / "evaluate" / "base", "evaluate", "evaluation"),
@@ -29,6 +30,13 @@ def _prompts(folder: Path, stage: str, which: str) -> Iterator[LeftOut]:
         total = manifest.counts["prompts"] + sum(dropped.values()) if "prompts" in manifest.counts else None
         for reason, count in dropped.items():
             yield LeftOut(stage, f"{which} prompts dropped: {reason}", count, total)
+
+
+def _imported(folder: Path) -> Iterator[LeftOut]:
+    """Yield what an import left out, if the images were imported."""
+    manifest = load_manifest(folder)
+    for reason, count in sorted(manifest.counts.get("left_out", {}).items() if manifest is not None else ()):
+        yield LeftOut("generate", f"left out of the import, {reason}", count, None)
 
 
 def _scores(folder: Path) -> Iterator[LeftOut]:

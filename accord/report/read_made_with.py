@@ -32,7 +32,7 @@ def read_made_with(run: Path) -> MadeWith:
     generate = manifests.get("generate")
     told_elsewhere = {MODEL, *(key for key, _, _ in CHOICES)}
     return MadeWith(
-        _model(generate),
+        _model(generate if generate and MODEL in generate.settings else manifests.get("encode")),  # or imported
         tuple(
             (words, _words(manifests[stage].settings[key]))
             for key, stage, words in CHOICES

@@ -12,6 +12,8 @@ from accord.own.export import SCHEMA, export_pairs
 from accord.own.importing import ImportSettings, import_pool
 from accord.own.sources.opening import SourceOptions
 from accord.pipeline import plan, run_stages
+from accord.report.read_left_out import read_left_out
+from accord.report.read_made_with import read_made_with
 from accord.runfile import parse_config
 from accord.tables import read_pairs, read_prompts
 
@@ -204,3 +206,15 @@ def test_drawn_images_are_exported_too(tmp_path):
 def test_nothing_is_exported_before_pairs_are_chosen(tmp_path):
     with pytest.raises(MissingArtifact, match="run `accord generate`"):
         export_pairs(tmp_path / "run", tmp_path / "out")
+
+
+def test_the_report_tells_what_the_import_left_out_and_which_model_was_trained(selected, pool, tmp_path):
+    rows = pickapic_rows(4)
+    rows[0]["caption"] = ""
+    path = write_parquet(tmp_path / "a.parquet", rows)
+    import_pool([str(path)], tmp_path / "own", ImportSettings(32, 32), SourceOptions())
+    run(config(tmp_path / "run", tmp_path / "own"), "generate")
+    told = {(entry.stage, entry.what): entry.count for entry in read_left_out(tmp_path / "run", None)}
+    assert told["generate", "left out of the import, row: no caption"] == 1
+    run(config(selected, pool), "encode")
+    assert read_made_with(selected).model["family"] == "world"
