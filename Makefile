@@ -29,6 +29,7 @@ slow: .venv/.installed-dev
 ## write the generated reference pages again
 docs: .venv/.installed-dev
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_families.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from accord.testing.array_checks import check_calibration, check_selector, check_target
+from accord.testing.family_check import check_family
 from accord.testing.scorer_check import check_scorer
 from accord.testing.tensor_checks import check_loss, check_noise, check_timestep_sampling, check_weighting
 
 __all__ = [
     "CHECKS",
     "check_calibration",
+    "check_family",
     "check_loss",
     "check_noise",
     "check_scorer",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 #: Kind of the registry to its check, for kinds whose plug-ins can be called as they are. A scorer has to be opened and
-#: given images that it can score: see check_scorer.
+#: given images that it can score, a family opened with a model: see check_scorer and check_family.
 CHECKS: dict[str, Callable[[Any], None]] = {
     "calibrations": check_calibration,
     "selectors": check_selector,
