@@ -72,9 +72,7 @@ def open_image(content: bytes) -> Image.Image:
         raise ValueError(NOT_AN_IMAGE) from None
     except Image.DecompressionBombError:
         raise ValueError(TOO_LARGE) from None
-    except (OSError, SyntaxError, EOFError, IndexError, MemoryError):  # what decoders raise on damage
-        raise ValueError(DAMAGED) from None
-    except ValueError as error:
+    except Exception as error:  # on damaged bytes a decoder may raise anything, TypeError and struct.error included
         raise ValueError(str(error) if str(error) in (ANIMATED, FLOAT) else DAMAGED) from None
 
 

@@ -166,3 +166,22 @@ def test_where_images_are_looked_for(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"^{reason}$"):
             image_bytes(value, roots)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF"])
+def test_damage_of_any_kind_is_a_reason_and_never_a_crash(image_format):
+    """Bytes are changed at random, mostly in the head, where decoders trust them most."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = saved(Image.fromarray(SEEN), image_format, **({} if image_format == "GIF" else {"exif": exif}))
+    generator, refused = np.random.default_rng(0), 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in generator.integers(0, min(len(whole), 300), 4):
+            damaged[place] = generator.integers(256)
+        try:
+            assert decode_image(fit(bytes(damaged), 8, 8).content).shape == (8, 8, 3)
+        except ValueError as error:
+            refused += str(error) in (fitting.DAMAGED, fitting.NOT_AN_IMAGE, fitting.TOO_LARGE, fitting.ANIMATED)
+    assert refused > 10
