@@ -130,7 +130,9 @@ def _base(adapter: Path) -> dict[str, Any] | None:
     manifest = load_manifest(adapter.resolve().parent) if _is_trained(adapter.resolve().parent / FILE) else None
     if manifest is None or "model" not in manifest.settings:
         return None
-    return {name: manifest.settings["model"].get(name) for name in BASE}
+    told = manifest.settings["model"]
+    single_file = {"config": told["config"]} if told.get("config") else {}
+    return {name: told.get(name) for name in BASE} | single_file
 
 
 def _is_trained(manifest: Path) -> bool:

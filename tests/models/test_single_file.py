@@ -11,6 +11,8 @@ from tiny_models import SAMPLER, TEXTS
 
 from accord.engine.models import model_identity
 from accord.errors import ModelError
+from accord.export.model import export_model
+from accord.manifest import Manifest
 from accord.models import ModelSettings, open_model
 from accord.models.export import export_pipeline
 from accord.models.quiet import quiet
@@ -102,6 +104,18 @@ def test_a_file_becomes_a_folder(file_of, bare, tmp_path, shared):
     export_pipeline(ModelSettings("sd15", str(file_of("sd15")), config=str(bare("sd15"))), None, tmp_path / "folder")
     found = open_model(ModelSettings("sd15", str(tmp_path / "folder"))).generate(TEXTS[:1], [1], SAMPLER)
     assert torch.equal(found.latents, shared("sd15").generate(TEXTS[:1], [1], SAMPLER).latents)
+
+
+def test_what_was_trained_on_a_file_is_exported_with_its_configurations(file_of, bare, tmp_path):
+    config = parse_config({"model": {"family": "sd15", "path": str(file_of("sd15")), "config": str(bare("sd15"))}})
+    Manifest("train", {"model": model_identity(config)}, {}, {}, {}).save(tmp_path / "run" / "train")
+    model = open_single("sd15", file_of("sd15"), bare("sd15"))
+    with torch.no_grad():
+        next(model.denoiser.parameters()).mul_(1.5)
+    model.save_full(model.denoiser, tmp_path / "run" / "train" / "adapter")
+    export_model(tmp_path / "run", tmp_path / "folder")
+    found = open_model(ModelSettings("sd15", str(tmp_path / "folder"))).generate(TEXTS[:1], [1], SAMPLER)
+    assert torch.equal(found.latents, model.generate(TEXTS[:1], [1], SAMPLER).latents)
 
 
 def test_the_files_bytes_and_its_configurations_are_its_identity(file_of, bare, tmp_path):
