@@ -183,6 +183,7 @@ class TrainConfig(Section):
     cache_reference: bool = Field(
         False, description="compute the frozen reference's errors once, before training, which then asks no reference"
     )
+    compile: bool = Field(False, description="torch.compile: minutes at the start, then faster; rounds otherwise")
     shard_weights: bool = Field(
         False, description="full fine-tuning in several processes: each holds a share of all weights (FSDP2)"
     )
@@ -207,6 +208,7 @@ class AdapterConfig(Section):
     rank: Positive = 16
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = Field((), description="module names; empty: the family's own")
+    uses_dora: bool = Field(False, description="LoRA that also learns the length of each row of the weights")
     uses_gradient_checkpointing: bool = Field(False, description="compute activations twice: slower, far less memory")
 
 

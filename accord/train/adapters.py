@@ -32,6 +32,8 @@ def wrap(denoiser: nn.Module, settings: AdapterSettings, targets: Sequence[str],
         raise TrainingError(
             "the denoiser already has an adapter, which would be trained on top of; open the model anew"
         )
+    if settings.uses_dora and settings.mode == "full":
+        raise TrainingError("adapter.uses_dora is for adapter.mode = 'lora'")
     if settings.uses_gradient_checkpointing:
         _checkpoint_gradients(denoiser)
     policy = _lora(denoiser, settings, targets, seed) if settings.mode == "lora" else denoiser.requires_grad_(True)
@@ -84,6 +86,7 @@ def _lora(denoiser: nn.Module, settings: AdapterSettings, targets: Sequence[str]
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it by the rank: any number will do
         target_modules=names,
         lora_dropout=0.0,
+        use_dora=settings.uses_dora,
         bias="none",
     )
     with torch.random.fork_rng(devices=[]):  # peft draws from the global generator; its draws are replaced below

@@ -19,8 +19,9 @@ from accord.train.sharding import local, sum_of_shares
 class Distance:
     """The relative distance of the policy's weights from those it had when this was made, which is before training.
 
-    For LoRA from the factors, without forming a product. For full fine-tuning a copy of the weights is kept in main
-    memory, and every look at the distance moves it to the policy's device, a tensor at a time.
+    For LoRA from the factors, without forming a product; for DoRA with it, a layer at a time. For full fine-tuning a
+    copy of the weights is kept in main memory, and every look at the distance moves it to the policy's device, a tensor
+    at a time.
     """
 
     def __init__(self, policy: nn.Module) -> None:
@@ -43,11 +44,7 @@ class Distance:
         if self._start:
             moved = [_square(local(found[n].detach()) - start.to(found[n].device)) for n, start in self._start.items()]
         else:
-            moved = [
-                layer.scaling["default"] ** 2
-                * product_square(found[f"{name}.lora_B.default.weight"], found[f"{name}.lora_A.default.weight"])
-                for name, layer in _layers(self._policy)
-            ]
+            moved = [_moved(layer, name, found) for name, layer in _layers(self._policy)]
         return self._root_of_sum(moved) / self._norm
 
     def _root_of_sum(self, squares: list[Tensor]) -> float:
@@ -71,6 +68,17 @@ def product_square(b: Tensor, a: Tensor) -> Tensor:
     columns = b.detach().to(precise).reshape(groups, -1, inner)
     square = ((columns.mT @ columns) * (rows @ rows.mT)).sum()
     return square.clamp(min=0)  # a sum of squares: below 0 by rounding only
+
+
+def _moved(layer: LoraLayer, name: str, found: Mapping[str, Tensor]) -> Tensor:
+    """Return the squared Frobenius norm of what an adapter has changed in its layer's weights."""
+    b, a = found[f"{name}.lora_B.default.weight"], found[f"{name}.lora_A.default.weight"]
+    magnitude = found.get(f"{name}.lora_magnitude_vector.default.weight")
+    if magnitude is None:
+        return layer.scaling["default"] ** 2 * product_square(b, a)
+    start = _weight(layer.get_base_layer()).float().flatten(1)
+    turned = start + layer.scaling["default"] * (b.flatten(1) @ a.flatten(1))
+    return _square(magnitude.reshape(-1, 1) / turned.norm(dim=1, keepdim=True) * turned - start)
 
 
 def _layers(policy: nn.Module) -> Iterator[tuple[str, LoraLayer]]:

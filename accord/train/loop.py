@@ -70,7 +70,7 @@ def train(
                 weight = method.weighting(model.schedule.log_snr(timesteps)).to(device)
                 errors = pair_errors(policy, reference, task.factor, weight)
                 if state.step == 0:
-                    require_agreement(errors)
+                    require_agreement(errors, is_exact=not settings.compile)
                 output = method.loss(errors, batch.targets, settings.beta)
                 done.append(kept(batch, output, gradient_sizes(errors, output), fractions))
                 accelerator.backward(output.loss / num_parts)

@@ -54,6 +54,8 @@ class Frozen:
         self._policy = policy
         # the copy's weights keep `requires_grad`: torch picks another kernel, of other rounding, for weights without it
         self._copy = None if has_adapter(policy) else copy.deepcopy(policy).eval()
+        if self._copy is not None and policy._compiled_call_impl is not None:  # which a copy does not keep
+            self._copy.compile()
 
     @contextmanager
     def denoiser(self) -> Iterator[nn.Module]:

@@ -16,6 +16,7 @@ class AdapterSettings:
     rank: int = 16
     alpha: float = 16.0  # the adapter's output is scaled by alpha / rank
     targets: tuple[str, ...] = ()  # module names; empty: the family's own
+    uses_dora: bool = False  # LoRA that also learns the length of each row of the weights (arXiv 2402.09353)
     uses_gradient_checkpointing: bool = False  # recompute activations in the backward pass: slower, less memory
 
 
@@ -34,6 +35,7 @@ class TrainSettings:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0  # gradients are scaled down to this norm; math.inf: never
     ema_decay: float = 0.0  # 0: no moving average of the policy
+    compile: bool = False  # the denoiser by torch.compile: slower to start, faster after; rounds otherwise
     shard_weights: bool = False  # full fine-tuning: every process holds a share of weights and optimiser state
     error_space: Literal["epsilon", "native"] = "epsilon"  # errors of v and flow models: converted exactly, or as is
     seed: int = 0
@@ -45,6 +47,8 @@ class TrainSettings:
                 raise TrainingError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
+        if self.shard_weights and (self.compile or self.optimizer == "adamw8bit"):
+            raise TrainingError("train.shard_weights goes neither with train.compile nor with optimizer 'adamw8bit'")
         self.micro_batch_size(num_processes=1)
 
     def micro_batch_size(self, num_processes: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import peft
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -54,6 +55,8 @@ def begin(
     _check(accelerator)
     settings.micro_batch_size(accelerator.num_processes)
     policy = wrap(model.denoiser.to(accelerator.device), adapter, model.lora_targets, settings.seed)
+    if settings.compile:
+        (policy.get_base_model() if isinstance(policy, peft.PeftModel) else policy).compile()
     reference = method.reference(policy)
     prepared = shard(policy, reference, accelerator) if settings.shard_weights else accelerator.prepare_model(policy)
     parameters = trainable(policy)

@@ -96,12 +96,13 @@ They differ by the rounding of another batch size, device or precision, which st
 does not."""
 
 
-def require_agreement(errors: PairErrors) -> None:
+def require_agreement(errors: PairErrors, is_exact: bool = True) -> None:
     """Raise TrainingError unless policy and reference agree, as they must before the first step.
 
-    Exactly, where both were asked just now: dropout would show. Up to rounding, where the reference was asked before.
+    Exactly, where both were asked just now: dropout would show. Up to rounding, where the reference was asked before,
+    or is not `is_exact`: the compiler makes other kernels for a pass without gradient.
     """
-    if errors.distance_chosen is None:
+    if errors.distance_chosen is None or not is_exact:
         _require_close(errors)
         return
     largest = margin(errors).detach().abs().max().item()
@@ -121,5 +122,9 @@ def _require_close(errors: PairErrors) -> None:
     if apart > RECOMPUTED:
         raise TrainingError(
             f"before the first step the policy's errors must be those of the reference, but one is {apart:.1%} off "
-            "what was computed beforehand; run `accord reference` on this run file with --redo"
+            + (
+                "what was computed beforehand; run `accord reference` on this run file with --redo"
+                if errors.distance_chosen is None
+                else "in the compiled model; turn train.compile off"
+            )
         )
