@@ -67,7 +67,7 @@ class HpsV3:
         uses_prompt=True,
         licence="MIT",
         citation="Ma et al., HPSv3, ICCV 2025, arXiv 2508.03789",
-        licence_of_weights="MIT (HPSv3), Apache-2.0 (Qwen2-VL-7B-Instruct)",
+        licence_of_weights="base model Qwen2-VL-7B-Instruct: Apache-2.0",
         checkpoint="MizzenAI/HPSv3",
         memory_gb=16.6,
     )
