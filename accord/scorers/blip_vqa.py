@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FILE = "model_base_vqa_capfilt_large.safetensors"
 SOURCE = "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_base_vqa_capfilt_large.pth"
 HOW = (
-    f"download {SOURCE}, turn it into safetensors with `accord convert model_base_vqa_capfilt_large.pth`, and set path to "
-    "its folder"
+    f"download {SOURCE}, turn it into safetensors with `accord convert model_base_vqa_capfilt_large.pth`, "
+    "and set path to its folder"
 )
 LENGTH = 35  # tokens of a question
 WORDS = 50  # words of a question
