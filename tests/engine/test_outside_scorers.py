@@ -11,6 +11,7 @@ import pytest
 
 import accord.scorers.external
 from accord.engine.outside import Outside
+from accord.engine.rows import RowJournal
 from accord.engine.scorers import plan_turns, scorer_card, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, score_images
 from accord.errors import ConfigError, ScorerStopped, ScoringError
@@ -122,6 +123,8 @@ def test_a_journal_that_was_cut_off_in_a_line_loses_that_line_only(pool, externa
     (pool / "mine").mkdir()
     journal = pool / "mine" / ".part-00000.rows.jsonl"
     journal.write_text('{"image_id": "p-0000", "score": 123.5}\n{"image_id": "p-0001", "sco')
+    assert RowJournal(pool / "mine" / "part-00000.parquet").known == {"p-0000": 123.5}
+    assert journal.read_text() == '{"image_id": "p-0000", "score": 123.5}\n', "the next row would join the broken line"
     found = score(pool, external())
     assert (found["p-0000"][0], found["p-0001"][0]) == (123.5, 20)
     assert asked(pool)[:2] == [20, 90]

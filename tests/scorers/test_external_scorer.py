@@ -311,6 +311,29 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
         ExternalScorer("mine", ExternalConfig(command=("no/such/python", "x.py")), tmp_path / "log")
 
 
+def test_a_process_that_is_stopped_is_ended_and_started_again(obedient, tmp_path):
+    scorer = obedient(silence_seconds=0.5)
+    scorer.score(images(1), ["a"])
+    os.kill(scorer.child.process.pid, signal.SIGSTOP)
+    assert scorer.score(images(51), ["a"])[0] == 0.2
+    assert starts(tmp_path) == 2
+
+
+def test_a_process_that_comes_back_as_another_scorer_stops_the_run(obedient, tmp_path):
+    scorer = obedient()
+    child = tmp_path / "child.py"
+    child.write_text(child.read_text().replace("'version': '2'", "'version': '3'"))
+    with pytest.raises(ScorerStopped, match="after its restart it announced another card"):
+        scorer.score(images(1), ["die"])
+
+
+def test_a_long_log_is_quoted_from_its_end_only(raw, tmp_path):
+    with pytest.raises(ScoringError) as caught:
+        raw("ask(); sys.stderr.write('spam ' * 100_000 + 'the end'); sys.exit(5)")
+    assert "the end; its command" in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
 def test_closing_ends_the_process_and_what_it_started(raw, tmp_path):
     scorer = raw(
         "import subprocess\n"

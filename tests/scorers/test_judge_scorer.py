@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -244,6 +245,26 @@ def test_a_server_that_is_gone_for_good_stops_the_run_and_keeps_what_it_answered
         with pytest.raises(ScorerStopped, match=r"cannot connect to 127\.0\.0\.1.*4 tries"):
             collect(kept, scorer.score_rows(images(*range(9)), ["x"] * 9))
     assert [each.score for each in kept] == [0.75] * 3
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(judge):
+    with serving(brightness) as server:
+        server.stop()
+        scorer = judge(server, concurrency=1)
+        with pytest.raises(ScorerStopped, match="is the server running"):
+            scorer.score(images(1, 2), ["x", "y"])
+    assert scorer.pauses == []
+
+
+def test_who_wants_no_more_rows_waits_for_no_retries(tmp_path):
+    """A caller that stops, as Ctrl-C does, must not sit through the pauses of all other rows."""
+    with serving(lambda q: YES if q.number == 0 else Response(b"busy", 503)) as server:
+        config = JudgeConfig(url=server.url, model="m", max_retries=8, concurrency=4)
+        found = JudgeScorer("mine", config, tmp_path / "spent.json").score_rows(images(*range(9)), ["x"] * 9)
+        next(found)
+        start = time.monotonic()
+        found.close()
+        assert time.monotonic() - start < 5  # with all pauses it would be two minutes
 
 
 def test_the_key_comes_from_the_environment_and_stays_out_of_messages(judge, monkeypatch, tmp_path):

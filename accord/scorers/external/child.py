@@ -111,7 +111,8 @@ class Child:
         self.process.kill()
         self.stop()
         with self.log.open("rb") as file:
-            file.seek(self._log_start)
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(self._log_start, end - 4 * QUOTED))
             said = " ".join(file.read().decode("utf-8", "replace").split())[-QUOTED:]
         return ChildFailed(f"the process {what}; " + (f"its last words: {said}" if said else "it said nothing"))
 

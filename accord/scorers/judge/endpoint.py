@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class _Failure:
     reason: str
     reply: str = ""
     wait_seconds: float | None = None  # that the endpoint asks for
+    is_nobody_there: bool = False
     is_fatal: bool = False  # when tries run out: nothing else would fare better
 
 
@@ -51,10 +53,13 @@ class Endpoint:
     """A served model. Safe to use from several threads."""
 
     def __init__(
-        self, name: str, settings: JudgeConfig, budget: Budget, sleep: Callable[[float], object] = time.sleep
+        self, name: str, settings: JudgeConfig, budget: Budget, sleep: Callable[[float], object] | None = None
     ) -> None:
         """Read the key from its environment variable. Raises ScoringError if it is not set."""
-        self.name, self.settings, self.budget, self.sleep = name, settings, budget, sleep
+        self.name, self.settings, self.budget = name, settings, budget
+        self.halted = threading.Event()  # once set, nothing more is asked, and no pause goes on
+        self.sleep = sleep or self.halted.wait
+        self._was_there = False
         self._key = _key(name, settings)
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -73,12 +78,16 @@ class Endpoint:
         for attempt in range(self.settings.max_retries + 1):
             if attempt:
                 self._pause(attempt, failure)
+            if self.halted.is_set():
+                raise self._stopped("it was interrupted")
             self.budget.take_request()
             found = self._try(body)
             if isinstance(found, Answer):
                 self.budget.add_tokens(found.tokens)
                 return found
             failure = found
+            if failure.is_nobody_there and not self._was_there:  # a wrong address rather than a server that restarts
+                raise self._stopped(f"{failure.reason}; is the server running?")
         reason = f"{failure.reason} ({self.settings.max_retries + 1} tries)"
         if failure.is_fatal:
             raise self._stopped(reason)
@@ -94,11 +103,12 @@ class Endpoint:
         except (httpx2.TimeoutException, TimeoutError):
             return _Failure(f"no answer within {self.settings.timeout_seconds:g} s")
         except httpx2.ConnectError as error:
-            return _Failure(f"cannot connect to {self.settings.host}: {error}", is_fatal=True)
+            return _Failure(f"cannot connect to {self.settings.host}: {error}", is_nobody_there=True, is_fatal=True)
         except httpx2.TransportError as error:
             return _Failure(f"the connection broke: {error or type(error).__name__}")
         except httpx2.DecodingError as error:
             return _Failure(f"the answer cannot be decoded: {error}")
+        self._was_there = True
         text = content.decode("utf-8", "replace").replace(self._key or "\x00", "[key]")
         if response.status_code != 200:
             return self._refused(response, text)

@@ -72,7 +72,7 @@ class JudgeScorer:
         self.card = judge_card(name, settings)
         self.settings, self.rubric = settings, RUBRICS[settings.rubric]
         budget = Budget(name, spent, settings.max_requests, settings.max_tokens)
-        self.endpoint = Endpoint(name, settings, budget, **({"sleep": sleep} if sleep else {}))
+        self.endpoint = Endpoint(name, settings, budget, sleep)
         self.unanswered = 0
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
@@ -100,6 +100,9 @@ class JudgeScorer:
                 yield found
                 if self.unanswered >= MAX_UNANSWERED:
                     stopped.append(self._unanswered(found.reason))
+        except BaseException:  # also Ctrl-C, and a caller that wants no more
+            self.endpoint.halted.set()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         if stopped:
