@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,46 @@ def config_page() -> str:
 
 
 def scorers_page() -> str:
-    """Return the card of every scorer."""
-    lines = [HEADER, "# Scorers\n", "Higher is always better. `accord show scorer NAME` prints the same card.\n"]
-    lines += _table(
-        ("scorer", "what it scores"),
-        [(f"[{n}](#{n.replace('.', '')})", _card(n)["summary"]) for n in _names("scorers")],
-    )
-    for name in _names("scorers"):
-        lines += [f"\n## {name}\n"]
-        card = [(key.replace("_", " "), _plain(value)) for key, value in _card(name).items() if key != "name"]
-        lines += _table(("", ""), card)
-        lines += _options(registry.load("scorers", name))
+    """Return a line on every scorer, with its page."""
+    lines = [HEADER, "# Scorers\n", "Higher is always better. `accord show scorer NAME` prints a scorer's page.\n"]
+    lines += ["Which suits what: [Choosing scorers](../guide/choosing-scorers.md).\n"]
+    cards = {name: _card(name) for name in _names("scorers")}
+    rows = [
+        (f"[{name}](scorers/{name}.md)", card["summary"], f"{card['memory_gb']:g}", _terms(card))
+        for name, card in cards.items()
+    ]
+    lines += _table(("scorer", "what it scores", "GB in 16 bits", "licence of weights"), rows)
     return "\n".join(lines) + "\n"
+
+
+def scorer_page(name: str) -> str:
+    """Return one scorer's formula, card and options."""
+    scorer = registry.load("scorers", name)
+    lines = [HEADER, f"# {name}\n", f"{inspect.getdoc(inspect.getmodule(scorer))}\n", "## Card\n"]
+    card = [(key.replace("_", " "), _plain_of(key, value)) for key, value in _card(name).items() if key != "name"]
+    lines += _table(("", ""), [row for row in card if row[1]])
+    options = _options(scorer)
+    if options:
+        lines += ["\n## Options\n", f"Set under `[score.options.{_key(name)}]` of the run file.", *options]
+    if hasattr(scorer, "differentiable_scores"):
+        lines += ["\n## Gradients\n", f"{inspect.getdoc(scorer.differentiable_scores)}"]
+    lines += ["", "[All scorers](../scorers.md) · [Choosing scorers](../../guide/choosing-scorers.md)"]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    """Return a scorer's name as a TOML key."""
+    return f'"{name}"' if "." in name else name
+
+
+def _terms(card: dict[str, Any]) -> str:
+    return (card["licence_of_weights"] or "-") + ("" if card["is_commercial_use_allowed"] else "; not commercial")
+
+
+def _plain_of(key: str, value: Any) -> str:
+    if key == "memory_gb":
+        return f"{value:g} for the weights in 16 bits; float32 takes twice that" if value else ""
+    return _plain(value)
 
 
 def plug_ins_page() -> str:
@@ -97,6 +126,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "scorers.md": scorers_page,
     "plug-ins.md": plug_ins_page,
     "recipes.md": recipes_page,
+    **{f"scorers/{name}.md": partial(scorer_page, name) for name in registry.TABLES["scorers"]},
 }
 
 
@@ -181,11 +211,16 @@ def _card(name: str) -> dict[str, Any]:
 
 
 def _options(plugin: Any) -> list[str]:
-    rows = [
-        (f"`{o.name}`", f"`{str(o.annotation).removeprefix('<class ').strip(chr(39) + '>')}`", f"`{o.default!r}`")
-        for o in registry.options_of(plugin).values()
-    ]
+    rows = [(f"`{o.name}`", _option_type(plugin, o), f"`{o.default!r}`") for o in registry.options_of(plugin).values()]
     return ["", *_table(("option", "type", "default"), rows), ""] if rows else []
+
+
+def _option_type(plugin: Any, option: inspect.Parameter) -> str:
+    """Return an option's type as its annotation names it; of a choice, the words to choose from."""
+    words = typing.get_args(getattr(inspect.getmodule(plugin), str(option.annotation), None))
+    if words:
+        return ", ".join(f"`{word}`" for word in words)
+    return f"`{str(option.annotation).removeprefix('<class ').strip(chr(39) + '>')}`"
 
 
 def _first(text: str) -> str:
@@ -207,6 +242,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 def main() -> None:
     """Write all pages."""
     FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "scorers").mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
 

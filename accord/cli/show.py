@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.resources import files
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from accord import registry
 from accord.cli.method import show_method, summary_of
@@ -29,6 +29,9 @@ def show_list(kind: str) -> None:
         return
     if kind not in kinds:
         raise RegistryError(f"no kind of plug-in is called '{kind}'{did_you_mean(kind, kinds)}")
+    if kind == "scorers":
+        _list_scorers()
+        return
     table = Table(kind, "what it is")
     for name in _names(kind):
         table.add_row(name, escape(_summary(kind, name)))
@@ -71,12 +74,27 @@ def _summary(kind: str, name: str) -> str:
     return summary_of(kind, name)
 
 
+def _list_scorers() -> None:
+    """Print what users choose by: what it scores, gigabytes of weights in 16 bits, and their terms."""
+    table = Table(Column("scorer", no_wrap=True), "what it scores", "GB", "weights")
+    for name in _names("scorers"):
+        card = scorer_card(name)
+        terms = card.licence_of_weights + ("" if card.is_commercial_use_allowed else "; not commercial")
+        table.add_row(name, escape(card.summary), f"{card.memory_gb:g}" if card.memory_gb else "", escape(terms))
+    console.print(table)
+
+
 def _show_scorer(name: str) -> None:
     registry.check("scorers", name)
+    scorer = registry.load("scorers", name)
+    console.print(f"{inspect.getdoc(inspect.getmodule(scorer)) or ''}\n", markup=False)
     table = Table(show_header=False)
     for key, value in asdict(scorer_card(name)).items():
-        table.add_row(key.replace("_", " "), escape(str(value)))
+        if value not in ("", None):
+            table.add_row(key.replace("_", " "), escape(str(value)))
     console.print(table)
+    for option in registry.options_of(scorer).values():
+        console.print(f"option {option}", markup=False)
 
 
 def _show_function(kind: str, name: str) -> None:

@@ -1,6 +1,9 @@
 """CLIP score (Radford et al. 2021, arXiv 2103.00020; Hessel et al. 2021, arXiv 2104.08718): does picture fit text?
 
-    score = cos(image, prompt)        in the convention "cosine"; the others are in clip_convention.py
+    score = cos(image, prompt)        in the convention "cosine"
+            100 max(cos, 0)           in "x100", as torchmetrics
+            2.5 max(cos, 0)           in "hessel", the text after "A photo depicts "
+            exp(logit_scale) cos      in "logits", about 100 cos
 
 Shortest edge to 224 pixels, centre crop, OpenAI's ViT-L/14 with its quick GELU, 77 tokens, no template.
 """

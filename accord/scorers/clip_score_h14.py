@@ -1,8 +1,11 @@
 """CLIP score under LAION's ViT-H/14 (Cherti et al. 2023, arXiv 2212.07143): does picture fit text?
 
-    score = cos(image, prompt)        in the convention "cosine"; the others are in clip_convention.py
+    score = cos(image, prompt)        in the convention "cosine"
+            100 max(cos, 0)           in "x100", as torchmetrics
+            2.5 max(cos, 0)           in "hessel", the text after "A photo depicts "
+            exp(logit_scale) cos      in "logits", about 100 cos
 
-As clip_score.py, with another network: plain GELU, 986 million parameters.
+As clip_score, with another network: plain GELU, 986 million parameters.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """HPSv2.0 (Wu et al. 2023, arXiv 2306.09341): human preference, from 798,000 choices of HPDv2.
 
-The formula and the preprocessing are in hps.py.
+    score = cos(image, prompt)        a ViT-H/14 of open_clip, trained on people's choices; no logit scale
+
+The whole picture is shown: longest edge to 224 pixels, black borders, and only then normalised. Texts are cleaned as
+open_clip's tokenizer does: mended, HTML entities read, quotes straight. Published tables multiply the cosine by 100.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Values that authors published for their own pictures. They need the official weights, and are skipped by default.
 
-    ACCORD_IMAGE_REWARD=FOLDER python -m pytest -m network tests/scorers/test_published_values.py
+    ACCORD_IMAGE_REWARD=FOLDER python -m pytest --with-weights tests/scorers/test_published_values.py
 
 FOLDER holds ImageReward.safetensors, and 1.webp to 4.webp of `assets/images` in the repository of ImageReward.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 from accord.scorers.image_reward import ImageReward
 
 
-@pytest.mark.network
+@pytest.mark.weights
 def test_image_reward_of_the_four_pictures_of_its_readme():
     if "ACCORD_IMAGE_REWARD" not in os.environ:
         pytest.skip("set ACCORD_IMAGE_REWARD to the folder with the weights and the four pictures")
