@@ -48,6 +48,16 @@ def find_any(path: str, names: Sequence[str], revision: str = "main", instead: s
     raise failure
 
 
+def weight_files(path: str, revision: str = "main") -> list[Path]:
+    """Return the safetensors files of a checkpoint that has been opened: of a local folder, or of the hub's cache."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
+    return sorted(folder.glob("*.safetensors"))
+
+
 def is_hub_id(path: str) -> bool:
     """Say whether a path reads as `owner/name` of the hub."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and not path.startswith(".")

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from accord.errors import MissingDependency, ScoringError
+from accord.scorers.checkpoint import hashes, weight_files
 from accord.scorers.official import opened
 from accord.scorers.placement import Dtype, Placement, Quantise
 from accord.scorers.prompt_text import plain, put_into
@@ -73,6 +74,7 @@ class VqaScore:
         self.model = opened(
             lambda: AutoModelForImageTextToText.from_pretrained(path, use_safetensors=True, **options), path, "model"
         ).eval()
+        self.checkpoint = hashes(weight_files(path))
         self.question = question
         self.answer = self._answer_id(answer)
         short = "logits_to_keep" in inspect.signature(self.model.forward).parameters
