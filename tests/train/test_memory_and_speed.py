@@ -85,6 +85,7 @@ def test_policy_and_reference_are_both_compiled(make_run, cold_compiler, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @MODES
 @pytest.mark.parametrize("family", ["sd15", "sd3"])
 def test_a_real_denoiser_compiles_and_trains_the_same(make_run, cold_compiler, tmp_path, family, mode):
