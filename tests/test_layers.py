@@ -24,7 +24,7 @@ LAYERS = (
     },
     {"diffusion", "noise", "calibrate", "select", "targets", "losses", "stats"},
     {"models", "scorers", "benchmarks", "world"},
-    {"train", "engine", "report", "own", "recipes"},
+    {"train", "engine", "report", "own", "recipes", "card"},
     {"stages", "export"},
     {"pipeline", "compare", "cli", "testing", "__main__"},
 )

@@ -8,8 +8,9 @@ from typing import Literal
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from accord.card.use import Use
 from accord.errors import ModelError
-from accord.export.model import Dtype
+from accord.export.model import Dtype, add_card
 from accord.files import replacing
 from accord.models.adapters import LORA_FILE, sort_header
 from accord.models.comfyui import write_comfyui
@@ -40,6 +41,7 @@ def export_adapter(run: Path | str, out: Path | str, layout: Layout = "diffusers
     else:
         path = out / LORA_FILE
         write_rounded(trained.folder / LORA_FILE, path, dtype)
+    add_card(run, out, Use("comfyui" if layout == "comfyui" else "adapter", path.name, dtype=dtype))
     return path
 
 

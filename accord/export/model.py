@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from accord.card.use import Use
+from accord.card.write import write_card
 from accord.engine.models import local_hash, model_path
 from accord.errors import ModelError
 from accord.models.export import export_pipeline
 from accord.models.interface import ModelSettings
 from accord.models.soup import Ingredient, find
+from accord.runfile import read_toml
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -23,6 +26,16 @@ def export_model(run: Path | str, out: Path | str, dtype: Dtype = "float32", bas
     """
     trained = find(run)
     export_pipeline(base_model(trained, base), trained.folder, Path(out), dtype)
+    add_card(run, Path(out), Use("pipeline", dtype=dtype))
+
+
+def add_card(run: Path | str, out: Path, use: Use) -> None:
+    """Write the model card with the results of a run beside what was exported; of no run, nothing is known to tell."""
+    run = Path(run)
+    if (run / "train").is_dir():
+        kept = run / "run.toml"
+        recipe = read_toml(kept).get("method", {}).get("recipe", "") if kept.is_file() else ""
+        write_card(run, out, use, recipe=recipe)
 
 
 def base_model(trained: Ingredient, moved_to: str = "") -> ModelSettings:

@@ -22,6 +22,7 @@ from accord.engine.models import model_identity, open_run_model
 from accord.engine.processes import is_main, main_first, num_processes
 from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
 from accord.files import write_bytes
+from accord.manifest import Manifest, versions
 from accord.outcome import Outcome, reused, timed
 from accord.types import Progress, StepLog, no_progress
 
@@ -66,6 +67,8 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
         stage = open_stage(run, NAME, settings(config), inputs(config), redo) if is_main() else opened_stage(run, NAME)
     if stage.is_finished:
         return reused(stage.folder)
+    from accord.card.use import trained_use
+    from accord.card.write import write_card
     from accord.train.checkpoint import load_checkpoint, save_checkpoint
     from accord.train.loop import train as steps
     from accord.train.state import begin
@@ -90,7 +93,11 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
     with main_first(device):
         if not is_main():
             return Outcome(reused(stage.folder).manifest, stage.folder, was_reused=False)
-        return Outcome(stage.finish(_counts(state, config), _facts(state, data)), stage.folder, was_reused=False)
+        counts, facts = _counts(state, config), _facts(state, data)
+        told_of = Manifest(NAME, stage.settings, stage.inputs, counts, {}, facts, versions())
+        adapter = stage.folder / "adapter"
+        write_card(run, adapter, trained_use(adapter, config.model.family), told_of, config.method.recipe)
+        return Outcome(stage.finish(counts, facts), stage.folder, was_reused=False)
 
 
 def require_shareable(config: Config) -> None:

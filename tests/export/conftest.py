@@ -7,7 +7,7 @@ import peft
 import pytest
 import torch
 
-from accord.engine.models import folder_hash
+from accord.engine.models import local_hash
 from accord.manifest import Manifest
 from accord.models import ModelSettings, open_model
 from accord.testing.pipelines import save_tiny_pipeline
@@ -48,7 +48,7 @@ def run_of(folder_of, tmp_path) -> Callable[..., Path]:
                     torch.nn.init.normal_(parameter, std=0.1)
         state = peft.get_peft_model_state_dict(policy)
         model.save_adapter(state, folder / "train" / "adapter", policy.peft_config["default"])
-        base = {"family": family, "path": str(folder_of(family)), "weights": folder_hash(folder_of(family))}
+        base = {"family": family, "path": str(folder_of(family)), "weights": local_hash(folder_of(family))}
         Manifest("train", {"model": base}, {}, {}, {}).save(folder / "train")
         return folder
 

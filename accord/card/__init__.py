@@ -1,0 +1,1 @@
+"""The model card that goes with whatever a run trained."""
