@@ -26,6 +26,7 @@ images_per_shard = 12
 steps = 2
 batch_size = 2
 learning_rate = 1e-3
+cache_reference = true
 [run.adapter]
 rank = 2
 [run.evaluate]
@@ -85,6 +86,7 @@ def test_every_cell_finishes_and_shares_images_scores_and_latents(finished):
     for cell in done.cells:
         for name in ("generate", "score", "encode", "evaluate/base"):
             assert (cell.folder / name).resolve() == (Path(config.folder) / "pool" / name).resolve()
+        assert (cell.folder / "reference" / "manifest.json").is_file() == (cell.arm != "soup")
     roles = {s["name"]: s["role"] for s in read_json(done.cells[0].folder / "evaluate/metrics/metrics.json")["scorers"]}
     assert roles["world_taste"] == "trained"
     assert roles["world_aesthetics"] == "held_out"  # a reward that the arm did not train on
