@@ -55,7 +55,7 @@ def read_card(run: Path, trained: Manifest | None = None, recipe: str = "") -> C
     choices = {field: Choice.model_validate(told[field]) for field in METHOD_KINDS if field in told}
     names = {METHOD_KINDS[field]: choice.name for field, choice in choices.items()}
     more = {LORA} if manifest.settings.get("mode") == "lora" else set()
-    more |= {DORA} if manifest.settings.get("use_dora") or manifest.settings.get("dora") else set()
+    more |= {DORA} if manifest.settings.get("uses_dora") else set()
     return CardData(
         model=manifest.settings["model"],
         settings=manifest.settings,

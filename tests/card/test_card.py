@@ -100,6 +100,11 @@ def test_the_card_says_what_was_done(tmp_path):
     assert "Not measured" in card
 
 
+def test_dora_is_cited_where_it_was_trained(tmp_path):
+    assert "2402.09353" not in card_of(write_run(tmp_path / "lora"))
+    assert "arxiv.org/abs/2402.09353" in card_of(write_run(tmp_path / "dora", uses_dora=True))
+
+
 def test_averaged_weights_are_called_so(tmp_path):
     card = card_of(write_run(tmp_path, ema_decay=0.999))
     assert "The weights are the moving average of those of all steps (decay 0.999)." in card
