@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -90,7 +91,16 @@ def _load(name: str) -> Callable[..., Worker]:
 
 def _start(make_worker: str, arguments: dict[str, Any], device: str) -> None:
     global _worker
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _worker = _load(make_worker)(device=device, **arguments)
+
+
+def _leave_with_parent() -> None:
+    """End this process as soon as its parent has ended: a killed run must leave no process behind that holds memory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(shard: Any, following: Any) -> Any:

@@ -1,6 +1,11 @@
 """The pool of processes: same answers whatever their number, errors raised here, finished work kept."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +24,9 @@ class Square:
             raise ScoringError("this shard cannot be scored")
         if shard == "die":
             os._exit(9)
+        if isinstance(shard, Path):
+            (shard / str(os.getpid())).touch()
+            time.sleep(60)
         return shard * shard + self.offset
 
 
@@ -45,3 +53,39 @@ def test_the_thread_limit_is_put_back(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     list(run_shards(MAKE, {"offset": 0}, [1, 2], ["cpu", "cpu"]))
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_killed_run_leaves_no_process_behind(tmp_path):
+    run = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from accord.engine.pool import run_shards\n"
+        "if __name__ == '__main__':\n"
+        f"    list(run_shards('test_pool:Square', {{'offset': 0}}, [Path({str(tmp_path)!r})] * 2, ['cpu', 'cpu']))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", run])
+    try:
+        assert within(60, lambda: len(list(tmp_path.iterdir())) == 2)
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    assert within(20, lambda: not any(is_alive(pid) for pid in children))
+
+
+def within(seconds: float, holds) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
