@@ -19,7 +19,7 @@ from accord.cli.soup import soup
 from accord.cli.stages import print_plan, run_and_print
 from accord.cli.terminal import console, fail
 from accord.cli.world import world
-from accord.engine.processes import is_main, process_index
+from accord.engine.processes import end_at_once, is_main, num_processes, process_index
 from accord.errors import AccordError, ConfigError
 from accord.version import __version__
 
@@ -151,6 +151,10 @@ def main() -> None:
     """Run the command line. A mistake of the user is one clear line on stderr and exit status 1."""
     try:
         app()
+    except SystemExit as end:
+        if num_processes() > 1 and isinstance(end.code, int | None):
+            end_at_once(end.code or 0)
+        raise
     except AccordError as error:
         if is_main():
             fail(escape(str(error)))

@@ -7,11 +7,12 @@ them train; everything else is done by the main process, which alone writes file
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 from accord.engine.devices import training_device
 from accord.errors import ConfigError
@@ -71,7 +72,19 @@ def leave() -> None:
     if num_processes() > 1:
         from accelerate import PartialState
 
+        _waiting_room.cache_clear()
         PartialState().destroy_process_group()
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End this process without taking the interpreter down first.
+
+    Threads of the exchange may still be running then, and the C++ runtime aborts on them: a run that has finished would
+    be reported as failed, and the launcher would end the other processes with it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _has_everyone(device: str, mine: bool) -> bool:
