@@ -29,39 +29,42 @@ def random_pairs(
         raise SelectionError("random pairs are drawn by the images' ids; call it with the pool of the rewards")
     if num_pairs < 1:
         raise SelectionError(f"random pairs need num_pairs of at least 1, found {num_pairs}")
-    usable = is_usable(rewards)
-    found = [np.empty((3, 0), dtype=np.int64)]
+    by_id = np.argsort(pool.image_ids, axis=1, kind="stable")
+    usable = np.take_along_axis(is_usable(rewards), by_id, axis=1)
+    may_tie = _may_tie(rewards)
+    found, turned = [np.empty((2, 0), dtype=np.int64)], [np.empty(0, dtype=bool)]
+    numbers = np.zeros(len(rewards), dtype=np.int64)
     dropped = {TOO_FEW: 0, "all images tied": 0}
     for p, prompt in enumerate(pool.prompt_ids):
-        ids = pool.image_ids[p].tolist()
-        images = np.array(sorted(np.flatnonzero(usable[p]).tolist(), key=ids.__getitem__), dtype=np.int64)
-        both = _differing(rewards[p], images)
-        if both.shape[1]:
-            drawn = _drawn(both, num_pairs, generator(seed, "random pairs", prompt))
-            found.append(np.concatenate([np.full((1, drawn.shape[1]), p), drawn]))
+        images = by_id[p, usable[p]]
+        both = images[_combinations(len(images))]
+        if may_tie[p]:
+            both = both[:, (rewards[p, both[0]] != rewards[p, both[1]]).any(axis=1)]
+        count = both.shape[1]
+        if count:
+            draw = generator(seed, "random pairs", prompt)
+            rows = np.sort(draw.permutation(count)[:num_pairs])
+            found.append(both[:, rows])
+            turned.append(draw.random((count,))[rows] < 0.5)
+            numbers[p] = len(rows)
         else:
             dropped[TOO_FEW if len(images) < 2 else "all images tied"] += 1
-    prompts, chosen, rejected = np.concatenate(found, axis=1)
+    first, second = np.concatenate(found, axis=1)
+    turn = np.concatenate(turned)
+    prompts = np.repeat(np.arange(len(rewards)), numbers)
+    chosen, rejected = np.where(turn, second, first), np.where(turn, first, second)
     order = np.lexsort((rejected, chosen, prompts))
     counts = {reason: count for reason, count in dropped.items() if count}
     return IndexPairs(prompts[order], chosen[order], rejected[order], counts)
 
 
-def _differing(rewards: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the pairs of these images that some scorer tells apart, (2, pairs). rewards: (N, K)."""
-    both = images[_combinations(len(images))]
-    return both[:, (rewards[both[0]] != rewards[both[1]]).any(axis=1)]
+def _may_tie(rewards: np.ndarray) -> np.ndarray:
+    """Return whether the first scorer has equal rewards within a prompt, (P,): without them no two images are equal."""
+    first = np.sort(rewards[:, :, 0], axis=1)
+    return (first[:, 1:] == first[:, :-1]).any(axis=1)
 
 
 @lru_cache
 def _combinations(num_images: int) -> np.ndarray:
     """Return all unordered pairs of different positions, (2, n (n - 1) / 2): (0, 1), (0, 2), ... (1, 2), ..."""
     return np.stack(np.triu_indices(num_images, k=1))
-
-
-def _drawn(both: np.ndarray, num_pairs: int, draw: np.random.Generator) -> np.ndarray:
-    """Return `num_pairs` columns of both (2, pairs), each turned round with probability one half."""
-    count = int(both.shape[1])
-    rows = np.sort(draw.permutation(count)[:num_pairs])
-    is_turned = draw.random((count,))[rows] < 0.5
-    return np.where(is_turned, both[::-1, rows], both[:, rows])
