@@ -20,8 +20,8 @@ class Section(BaseModel):
 class Choice(Section):
     """A named plug-in with its options: `"frozen"`, or `{ name = "ema", decay = 0.99 }`."""
 
-    name: str
-    options: dict[str, Any] = {}
+    name: str = Field(description="the plug-in's name, as `accord list` prints it")
+    options: dict[str, Any] = Field({}, description="its options by name, with values of their types")
 
     @model_validator(mode="before")
     @classmethod

@@ -2,12 +2,14 @@
 
 import ast
 import importlib.util
+import inspect
 import re
+import typing
 from pathlib import Path
 
 import pytest
 
-from accord.config import Config
+from accord.config import Choice, Config, Section
 from accord.registry import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,23 @@ def script():
 def test_reference_pages_are_what_the_script_writes(name):
     written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
     assert written == script().PAGES[name](), "run `make docs` to write the reference pages again"
+
+
+def described(section):
+    """Every field of a section and of the sections below it, with its description; sections tell by their docstring."""
+    for name, field in section.model_fields.items():
+        inner = [field.annotation, *typing.get_args(field.annotation)]
+        sections = [each for each in inner if inspect.isclass(each) and issubclass(each, Section)]
+        is_table = field.annotation in sections and field.annotation is not Choice
+        yield f"{section.__name__}.{name}", section.__doc__ if is_table else field.description
+        for each in sections:
+            yield from described(each)
+
+
+def test_every_field_of_a_run_file_says_what_it_is():
+    found = dict(described(Config))
+    assert {"Config.seed", "TrainConfig.beta", "ExternalConfig.command", "Choice.name"} <= found.keys()
+    assert [name for name, text in found.items() if not (text or "").strip(" .")] == []
 
 
 def test_the_beta_page_holds_what_show_beta_prints():
