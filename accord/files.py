@@ -10,35 +10,60 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accord.errors import ArtifactError, MissingArtifact
+from accord.errors import AccordError, ArtifactError, MissingArtifact
 
 TEMPORARY = ".tmp"
+WEIGHTS = ".safetensors"
 T = TypeVar("T")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, it becomes `path` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if path.suffix == WEIGHTS:
+                open_to_readers(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while `path`, a file or folder, is written into one clear line."""
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _explained(error, path) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        raise _explained(number, path) from error
+
+
+def open_to_readers(path: Path) -> None:
+    """Give a file, or the weights in a folder, the permissions of any new file: safetensors writes for its owner only.
+
+    Without it a run of one user, or of root in a container, could not be read by another.
+    """
+    usual = 0o666 & ~_umask()
+    for file in path.rglob(f"*{WEIGHTS}") if path.is_dir() else [path]:
+        file.chmod(usual)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -75,8 +100,8 @@ def sha256(path: Path) -> str:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a killed process left half written below this folder."""
-    for path in folder.rglob(f".*{TEMPORARY}"):
+    """Remove what a killed process left half written below this folder: ours `.NAME.tmp`, safetensors' `.tmpRANDOM`."""
+    for path in [*folder.rglob(f".*{TEMPORARY}"), *folder.rglob(f"{TEMPORARY}*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -91,12 +116,32 @@ def _read(path: Path, read: Callable[[], T]) -> T:
         ) from error
 
 
-def _explained(error: OSError, path: Path) -> ArtifactError:
+def _system_error(error: Exception) -> int | None:
+    """Return the operating system's number of an error, None if it is not the system's.
+
+    Libraries in Rust, such as safetensors, raise errors of their own kind, with the number in the text.
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    told = None if isinstance(error, AccordError) else re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
+
+
+def _explained(number: int, path: Path) -> ArtifactError:
     """Return the error a user can act on."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(path.parent).free / 2**20
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        there = next(folder for folder in path.absolute().parents if folder.is_dir())
+        free = shutil.disk_usage(there).free / 2**20
         return ArtifactError(
             f"the disk is full: {path} could not be written ({free:.0f} MiB free); "
             "what was finished is kept: free some space and run the same command again"
         )
-    return ArtifactError(f"{path} could not be written: {error.strerror or error}")
+    return ArtifactError(f"{path} could not be written: {os.strerror(number)}")
+
+
+@cache
+def _umask() -> int:
+    """Return the permissions that this process withholds from new files; reading them means setting them."""
+    own = os.umask(0o077)
+    os.umask(own)
+    return own

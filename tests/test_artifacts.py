@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from accord import files
 from accord.artifacts import locked, open_stage, state_of
@@ -122,6 +125,33 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
     with pytest.raises(ArtifactError, match=r"the disk is full: .*a\.txt.*what was finished is kept"):
         write()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "the disk is full: .*was finished is kept"), (errno.EROFS, "Read-only")]
+)
+def test_a_library_in_rust_is_understood(tmp_path, number, message):
+    """Safetensors raises errors that are no OSError: `... I/O error: No space left on device (os error 28)`."""
+    with pytest.raises(ArtifactError, match=message), files.replacing(tmp_path / "new" / "a.safetensors") as temporary:
+        raise SafetensorError(f"Error while serializing: I/O error: it says why (os error {number})")
+    assert not temporary.exists()
+    with pytest.raises(SafetensorError, match="header"), files.replacing(tmp_path / "a.safetensors"):
+        raise SafetensorError("Error while serializing: invalid header")
+
+
+def test_weights_can_be_read_by_whom_any_file_can(tmp_path):
+    """Safetensors writes a file of its own and renames it: readable for its owner only, and left there by a kill."""
+    usual = tmp_path / "usual"
+    usual.write_text("")
+    with files.replacing(tmp_path / "a.safetensors") as temporary:
+        save_file({"a": np.zeros(3)}, temporary)
+    assert (tmp_path / "a.safetensors").stat().st_mode == usual.stat().st_mode
+    (tmp_path / "below").mkdir()
+    for name in (".tmpu0PZp3", "below/.tmpHw2x1", "below/.a.txt.17.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".holder").write_text("")
+    files.remove_temporary(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == {"usual", "a.safetensors", "below", ".holder"}
 
 
 def test_a_damaged_table_says_what_to_do(tmp_path):

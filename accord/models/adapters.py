@@ -16,6 +16,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from accord.errors import ModelError
+from accord.files import explaining, open_to_readers
 from accord.models.folders import INDEX, first_line
 from accord.models.quiet import quiet
 
@@ -43,8 +44,9 @@ def save_lora(
     if not layers:
         raise ModelError("an adapter's state must hold LoRA weights, but is empty")
     arguments = {f"{denoiser_part}_lora_layers": layers, f"{denoiser_part}_lora_adapter_metadata": metadata(config)}
-    with quiet():
+    with quiet(), explaining(folder):
         pipeline_class.save_lora_weights(folder, **arguments)
+        open_to_readers(folder)
     sort_header(folder / LORA_FILE)
 
 
@@ -103,8 +105,9 @@ def save_denoiser(denoiser: nn.Module, folder: Path) -> None:
         raise ModelError(f"a denoiser to save must be diffusers' own, not wrapped in a {type(denoiser).__name__}")
     if any(".lora_" in name for name, _ in bare.named_parameters()):
         raise ModelError("a denoiser to save as a full model must have no LoRA layers in it: save the adapter instead")
-    with quiet():
+    with quiet(), explaining(folder):
         bare.save_pretrained(folder, safe_serialization=True)
+        open_to_readers(folder)
 
 
 def denoiser_folder(folder: Path, denoiser_part: str) -> Path | None:

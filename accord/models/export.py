@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from accord.errors import ModelError
+from accord.files import explaining, open_to_readers
 from accord.models.interface import OpenSettings, open_model
 from accord.models.opened import torch_dtype
 from accord.models.quiet import quiet
@@ -33,7 +34,9 @@ def export_pipeline(settings: OpenSettings, adapter: Path | None, folder: Path, 
         if dtype is not None:
             pipe.to(dtype=torch_dtype(dtype))
         check_finite(pipe)
-        pipe.save_pretrained(folder, safe_serialization=True)
+        with explaining(folder):
+            pipe.save_pretrained(folder, safe_serialization=True)
+            open_to_readers(folder)
 
 
 def check_finite(pipe: Any) -> None:

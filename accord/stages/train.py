@@ -21,7 +21,7 @@ from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.processes import is_main, main_first, num_processes
 from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
-from accord.files import write_bytes
+from accord.files import explaining, write_bytes
 from accord.manifest import Manifest, versions
 from accord.outcome import Outcome, reused, timed
 from accord.types import Progress, StepLog, no_progress
@@ -117,8 +117,9 @@ def _records(config: Config, folder: Path, step: int) -> Iterator[Callable[[Step
     with open_trackers(config.log.trackers, folder, config.model_dump(mode="json"), config.log.every) as track:
 
         def record(log: StepLog) -> None:
-            _append(folder / LOG, log)
-            track(log)
+            with explaining(folder / LOG):
+                _append(folder / LOG, log)
+                track(log)
 
         yield record
 

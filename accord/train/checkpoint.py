@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.errors import ArtifactError, StaleArtifact
-from accord.files import TEMPORARY, read_json, remove_temporary, replacing, sha256, write_json
+from accord.files import TEMPORARY, explaining, read_json, remove_temporary, replacing, sha256, write_json
 from accord.manifest import plain
 from accord.train.sharding import shared_like, whole
 from accord.train.state import TrainState
@@ -41,17 +41,18 @@ def save_checkpoint(
     tensors, numbers = _gather(state, is_writer)
     if not is_writer:
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_temporary(folder)
-    temporary = folder / f".{path.name}{TEMPORARY}"
-    with replacing(temporary / TENSORS) as file:
-        save_file(tensors, file)
-    facts = {"step": state.step, "sha256": sha256(temporary / TENSORS), "optimizer": numbers, "identity": identity}
-    write_json(temporary / FACTS, facts)
-    _remove(path)
-    os.replace(temporary, path)
-    for old in checkpoints(folder)[:-keep]:
-        _remove(old)
+    with explaining(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_temporary(folder)
+        temporary = folder / f".{path.name}{TEMPORARY}"
+        with replacing(temporary / TENSORS) as file:
+            save_file(tensors, file)
+        facts = {"step": state.step, "sha256": sha256(temporary / TENSORS), "optimizer": numbers, "identity": identity}
+        write_json(temporary / FACTS, facts)
+        _remove(path)
+        os.replace(temporary, path)
+        for old in checkpoints(folder)[:-keep]:
+            _remove(old)
     return path
 
 

@@ -48,10 +48,10 @@ class PairTable:
         """Refuse a table that cannot be trained on."""
         lengths = {len(self.prompt_ids), len(self.chosen_ids), len(self.rejected_ids), len(self.targets)}
         lengths |= {len(self.sizes)} if self.sizes else set()
-        if lengths == {0} or len(lengths) > 1:
-            raise TrainingError(
-                f"training needs at least one pair and columns of equal length, found {sorted(lengths)}"
-            )
+        if len(lengths) > 1:
+            raise TrainingError(f"the columns of a table of pairs need one length, found {sorted(lengths)}")
+        if lengths == {0}:
+            raise TrainingError("training needs at least one pair, and the table has none; run select again")
         bad = np.flatnonzero(~np.isfinite(self.targets))
         if len(bad):
             row = bad[0]

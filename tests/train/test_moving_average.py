@@ -19,6 +19,17 @@ def test_worked_example():
     assert ema.average["w"].item() == pytest.approx(0.25 * (0.25 * 29 / 11 + 0.75 * 3) + 0.75 * 3)
 
 
+def test_the_loop_averages_what_every_step_has_made(make_run):
+    run = make_run(steps=3, ema_decay=0.99)
+    state = run.begin()
+    expected = {name: tensor.detach().clone() for name, tensor in state.parameters.items()}
+    for log in run.train(state):
+        decay = (1 + log.step) / (10 + log.step)  # still on the ramp
+        for name, tensor in state.parameters.items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor.detach()
+            torch.testing.assert_close(state.ema.average[name], expected[name])
+
+
 def test_it_averages_in_float32_whatever_the_parameters_are():
     parameters = {"w": torch.ones(1, dtype=torch.bfloat16)}
     ema = Ema(parameters, decay=0.999)

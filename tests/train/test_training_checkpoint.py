@@ -1,9 +1,13 @@
 import json
+import os
 import shutil
 from dataclasses import asdict, replace
+from pkgutil import resolve_name
+from signal import SIGKILL
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from accord.errors import ArtifactError, StaleArtifact
 from accord.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
@@ -93,6 +97,64 @@ def test_only_the_newest_are_kept_and_half_written_ones_are_not_seen(make_run, t
     state = run.begin()
     (tmp_path / ".step-00000005.tmp").mkdir()
     assert load_checkpoint(tmp_path, state, IDENTITY) == tmp_path / "step-00000004"
+
+
+MOMENTS = ("save_file", "sha256", "write_json", "_remove", "os.replace", "checkpoints")
+"""What saving calls in turn; `checkpoints` to see which are too many."""
+
+
+def die_at(name, is_done, monkeypatch):
+    """Let this process be killed when it calls a function, before the call or once it is done."""
+    call = resolve_name(name)
+
+    def die(*given):
+        if is_done:
+            call(*given)
+        os.kill(os.getpid(), SIGKILL)
+
+    monkeypatch.setattr(name, die)
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_while_saving_loses_nothing_saved_before(make_run, tmp_path, monkeypatch, moment, is_done):
+    """The process dies before or after each call, without a chance to clean up."""
+    run = make_run(steps=4)
+    state = run.begin()
+    logs = []
+    for log in run.train(state):
+        logs.append(numbers(log))
+        if log.step < 3:
+            save_checkpoint(tmp_path, state, IDENTITY, keep=1)
+        elif log.step == 3:
+            child = os.fork()
+            if child == 0:
+                die_at(f"accord.train.checkpoint.{moment}", is_done, monkeypatch)
+                save_checkpoint(tmp_path, state, IDENTITY, keep=1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -SIGKILL
+    again = make_run(steps=4)
+    resumed = again.begin()
+    assert load_checkpoint(tmp_path, resumed, IDENTITY) is not None
+    rest = logs[resumed.step :]
+    assert [numbers(log) for log in again.train(resumed)] == rest
+    assert_same(everything(resumed), everything(state))
+    save_checkpoint(tmp_path, resumed, IDENTITY, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]  # what the kill left is cleared away
+
+
+def test_a_full_disk_keeps_the_checkpoints_there_are(make_run, tmp_path, monkeypatch):
+    saved(make_run, tmp_path, steps=2)
+    state = make_run(steps=2).begin()
+    load_checkpoint(tmp_path, state, IDENTITY)
+    state.step = 3
+
+    def full(tensors, path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("accord.train.checkpoint.save_file", full)
+    with pytest.raises(ArtifactError, match=r"the disk is full: \S*step-00000003\S* could not be written"):
+        save_checkpoint(tmp_path, state, IDENTITY)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
 
 
 def test_without_a_checkpoint_nothing_is_loaded(make_run, tmp_path):

@@ -92,8 +92,8 @@ def test_a_table_of_pairs_is_that_of_its_columns(make_table):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (((), (), (), []), "at least one pair"),
-        ((("p",), ("a", "b"), ("c",), [1.0]), "equal length"),
+        (((), (), (), []), "at least one pair, and the table has none; run select again"),
+        ((("p",), ("a", "b"), ("c",), [1.0]), "need one length, found \\[1, 2\\]"),
         ((("p",), ("a",), ("b",), [np.nan]), "a over b of prompt p"),
         ((("p",), ("a",), ("a",), [1.0]), "image a is preferred over itself"),
     ],
