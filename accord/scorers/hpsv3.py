@@ -87,7 +87,8 @@ class HpsV3:
         """Open the checkpoint in `path`; configuration and words are those of `base_path`. Both: folder or hub id."""
         from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLModel
 
-        options = Placement(device, dtype, spread, quantise).options()
+        placement = Placement(device, dtype, spread, quantise)
+        options, self.is_row_by_row = placement.options(), placement.is_row_by_row
         file = find_file(path, FILE)
         config = opened(lambda: Qwen2VLConfig.from_pretrained(base_path), base_path, "configuration")
         self.tokenizer = opened(lambda: Qwen2Tokenizer.from_pretrained(base_path), base_path, "tokenizer")
@@ -118,6 +119,8 @@ class HpsV3:
         """
         import torch
 
+        if self.is_row_by_row and len(batch) > 1:
+            return np.concatenate([self.outputs(batch.part([row])) for row in range(len(batch))])
         pictures = batch.prepared(self.preprocessing)
         tokens = self._tokens(pictures, batch.prompts)
         ids = tokens["input_ids"]

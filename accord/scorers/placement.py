@@ -1,8 +1,8 @@
 """Where a large reward model is kept and in which numbers: said once, obeyed by transformers.
 
 `spread`: the library divides the layers over all GPUs and, where they do not fit, the main memory. `quantise`: 8 or 4
-bits per weight by bitsandbytes, on a GPU; scores move by about as much as between float32 and bfloat16 (8 bits) or a
-little more (4 bits). Both are for models that do not fit otherwise.
+bits per weight by bitsandbytes, on a GPU or a CPU; scores move by several times as much as between float32 and
+bfloat16, with 4 bits more than with 8. Both are for models that do not fit otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from accord.errors import MissingDependency, ScoringError
+from accord.errors import MissingDependency
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,15 @@ class Placement:
     spread: bool = False
     quantise: Quantise = "no"
 
+    @property
+    def is_row_by_row(self) -> bool:
+        """Whether each row must run alone, lest its score depend on its neighbours.
+
+        With 8 bits, bitsandbytes computes a column of the activations in 16 bits where any row of the call is large
+        (Dettmers et al. 2022, arXiv 2208.07339, section 3).
+        """
+        return self.quantise == "8bit"
+
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of transformers' `from_pretrained`. Raises where they cannot be obeyed."""
         found: dict[str, Any] = {
@@ -55,9 +64,9 @@ class Placement:
 
     def _quantisation(self) -> Any:
         if importlib.util.find_spec("bitsandbytes") is None:
-            raise MissingDependency("quantised weights need the package bitsandbytes: pip install bitsandbytes")
-        if self.device == "cpu" and not self.spread:
-            raise ScoringError("quantised weights need a GPU: set device to cuda, or quantise to no")
+            raise MissingDependency(
+                "quantised weights need bitsandbytes: pip install 'bitsandbytes>=0.50', or set quantise to no"
+            )
         from transformers import BitsAndBytesConfig
 
         if self.quantise == "8bit":

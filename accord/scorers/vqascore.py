@@ -64,7 +64,8 @@ class VqaScore:
         """Open model and processor in `path`, a hub id or a local folder. `question` holds {} for the prompt."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        options = Placement(device, dtype, spread, quantise).options()
+        placement = Placement(device, dtype, spread, quantise)
+        options, self.is_row_by_row = placement.options(), placement.is_row_by_row
         self.card = self.card_for(path=path)
         try:
             self.processor = opened(lambda: AutoProcessor.from_pretrained(path, backend="pil"), path, "processor")
@@ -96,7 +97,7 @@ class VqaScore:
         rows = [self._inputs(image, prompt) for image, prompt in zip(images, prompts, strict=True)]
         scores = np.empty(len(rows))
         with torch.inference_mode():
-            for members in alike(rows):
+            for members in [[row] for row in range(len(rows))] if self.is_row_by_row else alike(rows):
                 joined = {name: torch.cat([rows[i][name] for i in members]) for name in rows[members[0]]}
                 logits = self.model(**joined, **self.wanted).logits[:, -1].double()
                 scores[members] = logits.softmax(dim=-1)[:, self.answer].cpu().numpy()

@@ -90,6 +90,7 @@ class VqaScoreFlanT5:
         self.card = self.card_for(size=size)
         placement = Placement(device, dtype, spread, quantise)
         placement.options()  # refuse what cannot be obeyed before gigabytes are read
+        self.is_row_by_row = placement.is_row_by_row
         files = sharded(path or self.card.checkpoint, _how(self.card.checkpoint))
         words = tokenizer_path or f"google/flan-t5-{size}"
         self.tokenizer = opened(lambda: T5Tokenizer.from_pretrained(words), words, "tokenizer")
@@ -113,6 +114,8 @@ class VqaScoreFlanT5:
         """Return (B,) float64."""
         import torch
 
+        if self.is_row_by_row and len(batch) > 1:
+            return np.concatenate([self.score_batch(batch.part([row])) for row in range(len(batch))])
         after = [self._question(prompt) for prompt in batch.prompts]
         with torch.inference_mode():
             logits = self.network.logits(batch.pixels(self.preprocessing), self.before, after, self.answer)

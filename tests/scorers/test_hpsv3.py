@@ -196,9 +196,9 @@ def state():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, state):
+def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("hpsv3")
-    save_file(state, path / "HPSv3.safetensors")
+    save_file(tiny_state(NAMES, SIZES), path / "HPSv3.safetensors")
     tokenizer = qwen2_tokenizer()
     tokenizer.save_pretrained(path)
     config_of(400, tokenizer.convert_tokens_to_ids, "tiny").save_pretrained(path)

@@ -8,17 +8,22 @@ import torch
 from safetensors.torch import save_file
 from test_blip_scorers import folder as blip_folder  # noqa: F401
 from test_blip_scorers import reward_state, vqa_state  # noqa: F401
+from test_hpsv3 import folder as hpsv3_folder  # noqa: F401
 from test_mps import folder as mps_folder  # noqa: F401
 from test_mps import weights  # noqa: F401
 from test_vqascore import folder as llava_folder  # noqa: F401
 from test_vqascore_flant5 import folder as flant5_folder  # noqa: F401
 from test_vqascore_flant5 import state  # noqa: F401
 from tiny_clip import open_clip_weights, save_tiny
+from typer.testing import CliRunner
 
+from accord import registry
 from accord.artifacts import open_stage
+from accord.cli.app import app
 from accord.config import Config
 from accord.images import ImageRow, encode_image, image_id, write_images
 from accord.manifest import load_manifest
+from accord.runfile import dump_config
 from accord.scorers.hpsv2 import FILE as HPS_2
 from accord.scorers.hpsv2_1 import FILE as HPS_21
 from accord.stages.score import score
@@ -30,7 +35,7 @@ PROMPTS = [Prompt.make(text, "test") for text in ("a red circle", "two blue squa
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory, blip_folder, mps_folder, llava_folder, flant5_folder):  # noqa: F811
+def options(tmp_path_factory, blip_folder, mps_folder, llava_folder, flant5_folder, hpsv3_folder):  # noqa: F811
     """Scorer -> options that name its tiny weights."""
     path = tmp_path_factory.mktemp("one")
     quick, plain, hps = str(path / "quick"), str(path / "plain"), str(path / "hps")
@@ -57,6 +62,7 @@ def options(tmp_path_factory, blip_folder, mps_folder, llava_folder, flant5_fold
         "mps": {"path": mps_folder, "tokenizer_path": mps_folder},
         "image_reward": {"path": blip_folder, "tokenizer_path": blip_folder},
         "blip_vqa": {"path": blip_folder, "tokenizer_path": blip_folder, "questions": "prompt"},
+        "hpsv3": {"path": hpsv3_folder, "base_path": hpsv3_folder, "dtype": "float32"},
         "vqascore": {"path": llava_folder, "dtype": "float32"},
         "vqascore_flant5": {"path": flant5_folder, "tokenizer_path": flant5_folder, "dtype": "float32"},
     }
@@ -93,6 +99,11 @@ def tables(folder, options):
     return {name: read_scores(folder / "score" / name) for name in options}
 
 
+def test_no_scorer_in_process_is_missing(options):
+    official = {name for name in registry.TABLES["scorers"] if not name.startswith("world_")}
+    assert official == set(options)
+
+
 def test_all_scorers_score_one_run_and_their_tables_join(tmp_path, options):
     seen = []
     outcomes = score(make_run(tmp_path, options), progress=lambda done, total, what: seen.append((done, total)))
@@ -108,8 +119,19 @@ def test_all_scorers_score_one_run_and_their_tables_join(tmp_path, options):
         assert manifest.facts["card"]["name"] == name
     assert load_manifest(tmp_path / "score" / "clip_score_h14").facts["card"]["bradley_terry_scale"] == 1
     assert not any(outcome.was_reused for outcome in outcomes.values())
-    again = score(make_run(tmp_path, options))
-    assert all(outcome.was_reused for outcome in again.values())
+
+
+def test_the_command_runs_them_in_one_go_and_finds_them_finished_the_next_time(tmp_path, options):
+    (tmp_path / "run").mkdir()
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(dump_config(make_run(tmp_path / "run", options)))
+    first, second = (CliRunner().invoke(app, ["score", str(run_file)]) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert np.isfinite(group_scores(tables(tmp_path / "run", options)).values).all()
+    for name in options:
+        assert f"score {name}" in first.output
+    assert second.output.count("reused") == len(options)
+    assert "reused" not in first.output
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes_and_turns_change_nothing(tmp_path, options):

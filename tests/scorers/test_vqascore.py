@@ -16,7 +16,6 @@ from transformers import (
 )
 
 from accord.errors import MissingDependency, ScoringError
-from accord.scorers.placement import Placement
 from accord.scorers.vqascore import VqaScore, alike
 from accord.testing.checks import check_scorer
 
@@ -142,17 +141,3 @@ def test_another_model_has_another_version(folder, scorer):
     assert scorer.card.version == folder
     assert VqaScore.card_for().version == "Qwen/Qwen3-VL-8B-Instruct"
     assert VqaScore.card_for(path="x/y", dtype="float32").version == "x/y"
-
-
-def test_placement_reaches_the_library(monkeypatch):
-    assert Placement("cuda:1", "float16").options() == {"dtype": torch.float16, "device_map": {"": "cuda:1"}}
-    assert Placement(spread=True).options()["device_map"] == "auto"
-    with pytest.raises(MissingDependency, match="bitsandbytes"):
-        Placement("cuda", quantise="8bit").options()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    with pytest.raises(ScoringError, match="GPU"):
-        Placement("cpu", quantise="4bit").options()
-    assert Placement("cuda", quantise="8bit").options()["quantization_config"].load_in_8bit
-    four = Placement("cuda", quantise="4bit").options()["quantization_config"]
-    assert (four.load_in_4bit, four.bnb_4bit_quant_type) == (True, "nf4")
-    assert four.bnb_4bit_compute_dtype == torch.bfloat16
