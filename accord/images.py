@@ -135,6 +135,11 @@ def read_seeds(folder: Path) -> dict[str, int | None]:
     return dict(_columns(folder, "image_id", "seed"))
 
 
+def read_prompt_ids(folder: Path) -> dict[str, str]:
+    """Return image id -> prompt id, without reading the images themselves."""
+    return dict(_columns(folder, "image_id", "prompt_id"))
+
+
 def read_sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """Return image id -> height and width in pixels, without reading the images themselves."""
     return {image: (height, width) for image, height, width in _columns(folder, "image_id", "height", "width")}

@@ -59,6 +59,8 @@ def run_stages(
     with main_first(config.model.device):
         if train.NAME in names:
             train.require_shareable(config)
+        if evaluate.NAME in names:
+            evaluate.require_scorers(config)
     with locked(folder) if is_main() else nullcontext():
         if is_main():
             write_bytes(folder / RUN_FILE, dump_config(config).encode())

@@ -90,7 +90,7 @@ def read_scores(folder: Path) -> dict[str, tuple[str, float, str]]:
 def group_scores(by_scorer: Mapping[str, Mapping[str, tuple[str, float, str]]]) -> GroupedScores:
     """Return all scores as one (P, N, K) array: prompts and images sorted by id, smaller groups padded with NaN.
 
-    An image that one of the scorers has no row for is a broken run: ArtifactError.
+    by_scorer: at least one table. An image that one of them has no row for is a broken run: ArtifactError.
     """
     scorers = tuple(by_scorer)
     tables = list(by_scorer.values())
@@ -102,18 +102,29 @@ def group_scores(by_scorer: Mapping[str, Mapping[str, tuple[str, float, str]]]) 
                 f"the scores of '{name}' and '{scorers[0]}' are not of the same images ({odd} is in one of them only); "
                 "run `accord score` again"
             )
+    prompts, ids = _grouped(images)
+    values = np.full((*ids.shape, len(scorers)), np.nan)
+    for p, n in zip(*np.nonzero(ids != ""), strict=True):
+        values[p, n] = [table[ids[p, n]][1] for table in tables]
+    return GroupedScores(prompts, ids, scorers, values)
+
+
+def group_images(images: Mapping[str, str]) -> GroupedScores:
+    """Return a pool that nobody scored, (P, N, 0). images: image id -> prompt id."""
+    prompts, ids = _grouped(images)
+    return GroupedScores(prompts, ids, (), np.empty((*ids.shape, 0)))
+
+
+def _grouped(images: Mapping[str, str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return prompt ids (P,) and image ids (P, N), sorted, '' where a prompt has fewer. images: id -> prompt id."""
     groups: dict[str, list[str]] = {}
     for image in sorted(images):
         groups.setdefault(images[image], []).append(image)
-    prompts = sorted(groups)
-    size = max((len(g) for g in groups.values()), default=0)
-    ids = np.full((len(prompts), size), "", dtype=object)
-    values = np.full((len(prompts), size, len(scorers)), np.nan)
+    prompts = tuple(sorted(groups))
+    ids = np.full((len(prompts), max(map(len, groups.values()), default=0)), "", dtype=object)
     for p, prompt in enumerate(prompts):
         ids[p, : len(groups[prompt])] = groups[prompt]
-        for k, table in enumerate(tables):
-            values[p, : len(groups[prompt]), k] = [table[image][1] for image in groups[prompt]]
-    return GroupedScores(tuple(prompts), ids, scorers, values)
+    return prompts, ids
 
 
 def write_rewards(path: Path, scores: GroupedScores, rewards: np.ndarray) -> None:

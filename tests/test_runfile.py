@@ -29,7 +29,7 @@ def test_written_config_loads_to_the_same_config(tmp_path):
         ({"method": {"pairs": "fronteer"}}, "no selector is called 'fronteer'; did you mean 'frontier'?"),
         ({"method": {"loss": "sqared"}}, "no loss is called 'sqared'; did you mean 'squared'?"),
         ({"model": {"family": "sdlx"}}, "no family is called 'sdlx'; did you mean 'sdxl'?"),
-        ({"score": {"scorers": []}}, "needs at least one scorer"),
+        ({"score": {"scorers": []}}, "score.scorers is empty, but method.pairs = 'frontier' decides by scores"),
         ({"score": {"scorers": ["world_taste", "world_taste"]}}, "'world_taste' is named twice"),
         ({"score": {"scales": {"world_tast": 1.0}}}, "did you mean 'world_taste'?"),
         ({"evaluate": {"held_out": ["world_taste"]}}, "a reward trained on is not held out"),

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def mean_reward(rewards: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis, (...): NaN where any scorer has none.
+    """Return the mean over the last axis, (...): NaN where any scorer has none, or there is no scorer.
 
     rewards: (..., K). Added up scorer by scorer, so that an image has the same mean, bit for bit, in every array.
 
@@ -16,4 +16,4 @@ def mean_reward(rewards: np.ndarray) -> np.ndarray:
     total = np.zeros(rewards.shape[:-1])
     for k in range(rewards.shape[-1]):
         total += rewards[..., k]
-    return total / rewards.shape[-1]
+    return total / rewards.shape[-1] if rewards.shape[-1] else np.full_like(total, np.nan)

@@ -20,12 +20,39 @@ if TYPE_CHECKING:
 
 FAULTS, UNUSABLE = 3, 1  # exit statuses; 0: clean
 
-Images = Annotated[str, typer.Option(help="Folder that relative paths of images are in; default: the data's own.")]
-Split = Annotated[str, typer.Option(help="Of a dataset repository.")]
-Subset = Annotated[str, typer.Option(help="Of a dataset repository that has several.")]
-Revision = Annotated[str, typer.Option(help="Of a dataset repository: branch, tag or commit.")]
-Rename = Annotated[list[str] | None, typer.Option(help="Read column THEIRS as OURS: --rename win=chosen. Repeatable.")]
-MinConfidence = Annotated[float, typer.Option(min=0, max=1, help="Leave out labels that are less sure than this.")]
+READING, HUB, WRITING = "Reading", "A dataset of a hub", "Writing"  # groups of options in --help
+
+Images = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where relative paths of images begin; default: beside the data.",
+        rich_help_panel=READING,
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="THEIRS=OURS", help="Read the column THEIRS as OURS: win=chosen. Repeatable.", rich_help_panel=READING
+    ),
+]
+MinConfidence = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Leave out labels that are less sure than this; ties stay.",
+        rich_help_panel=READING,
+    ),
+]
+Split = Annotated[str, typer.Option(metavar="NAME", help="Which split to read.", rich_help_panel=HUB)]
+Subset = Annotated[
+    str, typer.Option(metavar="NAME", help="Which configuration, if there are several.", rich_help_panel=HUB)
+]
+Revision = Annotated[
+    str, typer.Option(metavar="NAME", help="Branch, tag or commit; default: the newest.", rich_help_panel=HUB)
+]
 
 
 def import_(
@@ -33,32 +60,52 @@ def import_(
         list[str],
         typer.Argument(
             metavar="SOURCE... FOLDER",
-            help="Files (.parquet, .json, .jsonl), a folder, or a dataset OWNER/NAME; then the folder to fill.",
+            help="Parquet, JSON or JSON-lines files, a folder, or a dataset OWNER/NAME; then the folder to fill.",
         ),
     ],
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the run: its generate.width and generate.height.")],
+    size: Annotated[
+        str,
+        typer.Option(
+            metavar="SIDE|WIDTHxHEIGHT",
+            help="1024: each image in the shape nearest its own, of about 1024 x 1024 pixels. "
+            "1024x768: all images of this size.",
+            rich_help_panel=WRITING,
+        ),
+    ],
+    image_format: Annotated[
+        Literal["png", "jpeg", "webp"],
+        typer.Option(help="Of images that are resized; others keep their bytes.", rich_help_panel=WRITING),
+    ] = "png",
+    redo: Annotated[
+        bool,
+        typer.Option("--redo", help="Replace what other data or options left in FOLDER.", rich_help_panel=WRITING),
+    ] = False,
     images: Images = "",
+    rename: Rename = None,
+    min_confidence: MinConfidence = 0.0,
     split: Split = "train",
     subset: Subset = "",
     revision: Revision = "",
-    rename: Rename = None,
-    min_confidence: MinConfidence = 0.0,
-    image_format: Annotated[
-        Literal["png", "jpeg", "webp"], typer.Option(help="Of images that are resized; others keep their bytes.")
-    ] = "png",
-    rows_per_shard: Annotated[int, typer.Option(help="What a killed import may lose; a multiple of 16.")] = 64,
-    redo: Annotated[
-        bool, typer.Option("--redo", help="Replace what other data or settings left in the folder.")
-    ] = False,
 ) -> None:
-    """Take in your own images and pairs: accord import pairs.parquet data/mine --size 1024x1024."""
+    """Take in your own images and pairs, for `imported` in a run file.
+
+    accord import pairs.parquet data/mine --size 1024
+
+    Images are turned upright, made RGB, resized and cropped, never stretched.
+
+    What is damaged, missing or without a label is left out and counted.
+
+    A killed import goes on when you run the same command again.
+    """
     if len(paths) < 2:
-        raise ConfigError("needs at least one source and the folder to fill: accord import pairs.parquet data/mine")
-    width, height = parse_size(size)
+        raise ConfigError(
+            "needs at least one source and the folder to fill: accord import pairs.parquet data/mine --size 1024"
+        )
+    width, height, buckets = parse_size(size)
     options = source_options(images, split, subset, revision, rename)
     from accord.own.importing import ImportSettings, import_pool
 
-    settings = ImportSettings(width, height, image_format, min_confidence, rows_per_shard)
+    settings = ImportSettings(width, height, buckets, image_format, min_confidence)
     folder = Path(paths[-1])
     with progress_bars() as bar_of:
         outcome = import_pool(paths[:-1], folder, settings, options, redo, bar_of("import"))
@@ -73,18 +120,21 @@ def validate_(
     paths: Annotated[
         list[str], typer.Argument(metavar="SOURCE...", help="What `accord import` reads: files, a folder, OWNER/NAME.")
     ],
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the findings to this file, too.")] = None,
     images: Images = "",
+    rename: Rename = None,
+    min_confidence: MinConfidence = 0.0,
     split: Split = "train",
     subset: Subset = "",
     revision: Revision = "",
-    rename: Rename = None,
-    min_confidence: MinConfidence = 0.0,
-    json: Annotated[Path | None, typer.Option(help="Write the findings to this file, too.")] = None,
 ) -> None:
     """Check your own images and pairs, and say how many pairs remain. Writes nothing.
 
-    Exit status 0: nothing is wrong; 3: pairs remain, but something is damaged, missing or without a valid label; 1: no
-    pair remains, or nothing can be read. Ties, repeated and contradictory labels are told and are no faults.
+    Exit status 0: nothing is wrong. Ties, repeated and contradictory labels are told and are no faults.
+
+    Exit status 3: pairs remain, but something is damaged, missing or without a valid label.
+
+    Exit status 1: no pair remains, or nothing can be read.
     """
     from accord.files import write_json
     from accord.own.validate import validate
@@ -101,12 +151,15 @@ def validate_(
         raise typer.Exit(FAULTS if findings.status == "faults" else UNUSABLE)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (width, height) of `1024x768`, or of `1024` for a square. Raises ConfigError otherwise."""
+def parse_size(text: str) -> tuple[int, int, bool]:
+    """Return width and height of `1024x768`, or for `1024` those of the square that buckets are as large as.
+
+    The last value says whether there are buckets. Raises ConfigError for what is neither.
+    """
     found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text.strip())
     if not found:
-        raise ConfigError(f"--size needs WIDTHxHEIGHT in pixels, such as 1024x1024, not '{text}'")
-    return int(found[1]), int(found[2] or found[1])
+        raise ConfigError(f"--size needs SIDE or WIDTHxHEIGHT in pixels, such as 1024 or 1024x768, not '{text}'")
+    return int(found[1]), int(found[2] or found[1]), found[2] is None
 
 
 def source_options(
@@ -161,6 +214,7 @@ def _imported(manifest: Manifest, was_reused: bool) -> str:
         for key, words in (
             ("images_kept_as_found", "kept as they are"),
             ("images_cropped", "cropped"),
+            ("images_that_lost_a_third", "cropped by more than a third"),
             ("images_enlarged", "enlarged"),
         )
         if c.get(key)
@@ -170,5 +224,10 @@ def _imported(manifest: Manifest, was_reused: bool) -> str:
         f"{head}{c['rows']} rows, {c['prompts']} prompts, {c['images']} images ({made or 'all resized'})",
         f"  {c['pairs']} pairs: {c['decided']} decided, {c['ties']} ties, {c['contradictory']} with labels both ways",
     ]
+    if manifest.settings["buckets"]:
+        sizes = sorted(c["sizes"].items(), key=lambda item: (-item[1], item[0]))
+        lines.append(f"  sizes: {', '.join(f'{count} of {size}' for size, count in sizes)}")
+    if c.get("rows_of_several_shapes"):
+        lines.append(f"  {c['rows_of_several_shapes']} rows of images of several shapes, each row cropped to one")
     lines += [f"  left out, {escape(reason)}: {count}" for reason, count in sorted(c["left_out"].items())]
     return "\n".join(lines)

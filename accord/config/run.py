@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from accord import registry
 from accord.config.drawing import GenerateConfig, ModelConfig, PromptsConfig
-from accord.config.method import MethodConfig
+from accord.config.method import METHOD_KINDS, MethodConfig
 from accord.config.names import known_scorers
 from accord.config.scoring import EvaluateConfig, ScoreConfig
 from accord.config.training import AdapterConfig, LogConfig, TrainConfig
@@ -73,6 +74,18 @@ class Config(Section):
                 raise ValueError(f"score.options names '{name}', whose options stand where it is defined")
             if name not in used:
                 raise ValueError(f"score.options names '{name}', which this run does not use{did_you_mean(name, used)}")
+        return self
+
+    @model_validator(mode="after")
+    def _scorers_where_scores_decide(self) -> Config:
+        for field in () if self.score.scorers else ("pairs", "target"):
+            name = getattr(self.method, field).name
+            if not getattr(registry.load(METHOD_KINDS[field], name), "reads_labels", False):
+                raise ValueError(
+                    f"score.scorers is empty, but method.{field} = '{name}' decides by scores: name scorers "
+                    '(`accord list scorers`), or train on labelled pairs alone: method.pairs = "labelled", '
+                    'method.target = "one"'
+                )
         return self
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ class ScoreConfig(Section):
     judges: dict[str, JudgeConfig] = Field({}, description="scorers behind an endpoint, by name")
     scorers: tuple[str, ...] = Field(
         ("world_alignment", "world_aesthetics", "world_taste"),
-        description="the rewards to align with, at least one; `accord list scorers` names them",
+        description="the rewards to align with (`accord list scorers`); none: labelled pairs decide alone",
     )
     scales: dict[str, float] = Field({}, description="Bradley-Terry scale per scorer, instead of its card's")
     options: dict[str, dict[str, Any]] = Field(
@@ -44,8 +44,6 @@ class ScoreConfig(Section):
     @field_validator("scorers")
     @classmethod
     def _known_scorers(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if not value:
-            raise ValueError("needs at least one scorer; `accord list scorers` shows them")
         known_scorers(value, {**info.data.get("external", {}), **info.data.get("judges", {})})
         return distinct(value)
 

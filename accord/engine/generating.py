@@ -65,9 +65,8 @@ def generate_images(
     }
     missing = [shard for shard in shards if not shard.path.is_file()]
     if missing:
-        require_sizes(
-            open_run_model(config, (), "cpu"), [prompt for shard in missing for prompt in shard.prompts], config
-        )
+        sizes = (image_size(prompt, config) for shard in missing for prompt in shard.prompts)
+        require_sizes(open_run_model(config, (), "cpu"), sizes)
         yield from run_shards("accord.engine.generating:ImageWorker", arguments, missing, devices)
 
 

@@ -5,7 +5,7 @@ All images of a prompt have one size, so the images of a pair have, and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from accord.config import Config
@@ -34,7 +34,7 @@ def _pixels(value: str, prompt: Prompt) -> int:
     return int(number)
 
 
-def require_sizes(model: DiffusionModel, prompts: Sequence[Prompt], config: Config) -> None:
-    """Raise ConfigError or ModelError, before anything is drawn, if the model cannot draw a prompt's size."""
-    for height, width in dict.fromkeys(image_size(prompt, config) for prompt in prompts):
+def require_sizes(model: DiffusionModel, sizes: Iterable[tuple[int, int]]) -> None:
+    """Raise ModelError, before any work, unless the model has latents for these heights and widths."""
+    for height, width in dict.fromkeys(sizes):
         model.latent_shape(height, width)

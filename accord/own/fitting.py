@@ -6,7 +6,8 @@ What is left out is counted by these reasons, so they name kinds of fault and no
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ FLOAT = "pixels are numbers without a known range"
 ADDRESS = "a web address, not a file"
 KEPT_FORMATS = ("PNG", "JPEG", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
+TURNED = (5, 6, 7, 8)  # its values for images that lie on their side
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,26 @@ def open_image(content: bytes) -> Image.Image:
     Turned as its EXIF orientation says; transparent parts are white; CMYK, palettes and grey become RGB; 16 bits become
     8 by their upper byte. Colour profiles are not applied, as scorers and autoencoders do not either.
     """
+    with _opened(content) as image:
+        image.load()
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of the upright image from its head alone. Raises ValueError as `open_image` does."""
+    with _opened(content) as image:
+        is_turned = image.getexif().get(ORIENTATION, 1) in TURNED
+        return (image.height, image.width) if is_turned else image.size
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Give the single image of these bytes, and turn whatever a decoder raises into ValueError with the reason."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo with a second view beside it
                 raise ValueError(ANIMATED)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            yield image
     except UnidentifiedImageError:
         raise ValueError(NOT_AN_IMAGE) from None
     except Image.DecompressionBombError:

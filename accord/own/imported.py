@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 
 from accord.files import read_json, read_table, replacing, write_json
 from accord.images import part_path
-from accord.own.reading import SOURCE, Judged, number_of
+from accord.own.buckets import Size
+from accord.own.reading import Judged, number_of
 from accord.own.tally import PairTally
 from accord.tables import LABEL_SCHEMA, LABELS, write_prompts
 from accord.types import Prompt
@@ -33,7 +35,8 @@ class Imported:
         self.tally = PairTally()
         self._images: set[int] = set()
         self._per_prompt: dict[str, int] = {}
-        self._texts: dict[str, str] = {}  # of this shard's new prompts
+        self.sizes: Counter[str] = Counter()  # "WIDTHxHEIGHT" -> images
+        self._prompts: dict[str, Prompt] = {}  # new ones of this shard
         self._labels: list[Judged] = []  # of this shard
 
     @classmethod
@@ -42,8 +45,10 @@ class Imported:
         found = cls(folder)
         while found._shard_path().is_file() and part_path(folder, found.num_shards).is_file():
             shard = read_json(found._shard_path())
-            images = read_table(part_path(folder, found.num_shards), columns=["image_id", "prompt_id"]).to_pydict()
-            for image, prompt in zip(images["image_id"], images["prompt_id"], strict=True):
+            columns = ["image_id", "prompt_id", "width", "height"]
+            images = read_table(part_path(folder, found.num_shards), columns=columns).to_pydict()
+            for image, prompt, width, height in zip(*(images[name] for name in columns), strict=True):
+                found.sizes[f"{width}x{height}"] += 1
                 found._images.add(number_of(image))
                 found._per_prompt[prompt] = found._per_prompt.get(prompt, 0) + 1
             for label in shard["labels"]:
@@ -55,10 +60,11 @@ class Imported:
     def __contains__(self, image_id: str) -> bool:
         return number_of(image_id) in self._images
 
-    def add(self, prompt: Prompt, image_id: str, done: Sequence[str]) -> int:
-        """Take in a new image and what was done to it; return its index within the prompt."""
+    def add(self, prompt: Prompt, image_id: str, size: Size, done: Sequence[str]) -> int:
+        """Take in a new image, its size and what was done to it; return its index within the prompt."""
         if prompt.id not in self._per_prompt:
-            self._texts[prompt.id] = prompt.text
+            self._prompts[prompt.id] = prompt
+        self.sizes[f"{size[0]}x{size[1]}"] += 1
         index = self._per_prompt.get(prompt.id, 0)
         self._per_prompt[prompt.id] = index + 1
         self._images.add(number_of(image_id))
@@ -77,21 +83,21 @@ class Imported:
         self.num_rows = num_rows
         labels = [dict(zip(LABEL_SCHEMA.names, vars(label).values(), strict=True)) for label in self._labels]
         shard = {"rows": num_rows, "counts": self.counts, "left_out": self.left_out, "labels": labels}
-        write_json(self._shard_path(), {**shard, "prompts": list(self._texts.items())})
+        write_json(self._shard_path(), {**shard, "prompts": [asdict(prompt) for prompt in self._prompts.values()]})
         self.num_shards += 1
-        self._texts, self._labels = {}, []
+        self._prompts, self._labels = {}, []
 
     def finish(self) -> None:
         """Write the tables of all prompts and of all labels, in the order of the rows."""
-        texts: dict[str, str] = {}
+        prompts: list[Prompt] = []
         with (
             replacing(self.folder / LABELS) as path,
             pq.ParquetWriter(path, LABEL_SCHEMA, compression="zstd") as writer,
         ):
             for shard in self._shards():
-                texts.update(dict(shard["prompts"]))
+                prompts += [Prompt(**{**told, "tags": tuple(told["tags"])}) for told in shard["prompts"]]
                 writer.write_table(pa.Table.from_pylist(shard["labels"], schema=LABEL_SCHEMA))
-        write_prompts(self.folder / "prompts.parquet", [Prompt(key, text, SOURCE) for key, text in texts.items()])
+        write_prompts(self.folder / "prompts.parquet", prompts)
 
     def all_counts(self) -> dict[str, Any]:
         """Return every number a user should see."""
@@ -102,6 +108,7 @@ class Imported:
             "prompts_with_one_image": single,
             **self.counts,
             **self.tally.counts(),
+            "sizes": dict(self.sizes),
             "left_out": dict(self.left_out),
         }
 

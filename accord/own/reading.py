@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from accord.own.fitting import image_bytes
+from accord.own.buckets import Size, shared_bucket
+from accord.own.fitting import image_bytes, upright_size
 from accord.own.record import Layout, Record, Row, Source
 from accord.types import Prompt
 
@@ -46,50 +47,84 @@ class Seen(Generic[T]):
     images: dict[str, T]
     verdicts: tuple[Judged, ...]
     lost: tuple[tuple[str, str], ...]  # (row, image or pair, reason)
+    has_several_shapes: bool = False  # its images belong into different buckets, and share one
+
+
+@dataclass
+class _Begun:
+    """A row on its way: first its images are fetched, then made, as their bucket depends on them all."""
+
+    number: int
+    row: Row
+    record: Record | None = None
+    prompt: Prompt | None = None
+    problem: str = ""
+    found: list[Any] = field(default_factory=list)  # futures of (content, upright size or None, reason)
+    made: list[Any] = field(default_factory=list)  # futures of (image id, what was made, reason)
+    has_several_shapes: bool = False
 
 
 @dataclass(frozen=True)
 class Reader(Generic[T]):
     """Reads a source by a layout, `make`ing something of each image, several at a time.
 
-    make(content): called once for each image of a row; raises ValueError with the reason for an image that cannot be
-    used. is_known(image id): what this returns instead, if not None, because the image was met before.
+    make(content, bucket): called once for each image of a row; raises ValueError with the reason for an image that
+    cannot be used. is_known(image id): what this returns instead, if not None, because the image was met before.
+    side: of the square that buckets are as large as; then all images of a row share one, and equal captions of
+    different buckets are different prompts, so that the images of a prompt have one size. None: there are no buckets.
     """
 
     source: Source
     layout: Layout
-    make: Callable[[bytes], T]
+    make: Callable[[bytes, Size | None], T]
     pool: Executor
     is_known: Callable[[str], T | None] = lambda _: None
     min_confidence: float = 0.0
+    side: int | None = None
 
     def read(self, start: int, at_once: int) -> Iterator[list[Seen[T]]]:
         """Yield what each row says, `at_once` rows at a time, from row `start` on."""
         rows, number = self.source.rows(start), start
         while block := list(islice(rows, at_once)):
-            futures = [self._begin(row) for row in block]
-            yield [self._end(number + i, row, begun) for i, (row, begun) in enumerate(zip(block, futures, strict=True))]
+            begun = [self._begin(number + i, row) for i, row in enumerate(block)]
+            for each in begun:
+                self._make(each)
+            yield [self._end(each) for each in begun]
             number += len(block)
 
-    def _begin(self, row: Row) -> tuple[Record | None, Prompt | None, str, list[Any]]:
-        """Return the record with its prompt, why it has none, and the images in the making."""
+    def _begin(self, number: int, row: Row) -> _Begun:
+        """Return the row with its record, or why it has none, and its images being fetched."""
         try:
             if row.values is None:
                 raise ValueError(row.problem)
             record = self.layout(row.values)
             prompt = caption(record.caption)
         except KeyError as error:
-            return None, None, f"the row has no column {error}", []
+            return _Begun(number, row, problem=f"the row has no column {error}")
         except ValueError as error:
-            return None, None, str(error), []
-        make = partial(_image, self.source.roots, prompt.id, self.make, self.is_known)
-        return record, prompt, "", [self.pool.submit(make, value) for value in record.images]
+            return _Begun(number, row, problem=str(error))
+        fetch = partial(_fetched, self.source.roots, self.side is not None)
+        return _Begun(number, row, record, prompt, found=[self.pool.submit(fetch, value) for value in record.images])
 
-    def _end(self, number: int, row: Row, begun: tuple[Record | None, Prompt | None, str, list[Any]]) -> Seen[T]:
-        record, prompt, problem, futures = begun
+    def _make(self, begun: _Begun) -> None:
+        """Choose the bucket, and begin to make something of each image."""
+        if begun.prompt is None:
+            return
+        found, bucket = [future.result() for future in begun.found], None
+        sizes = [size for _, size, _ in found if size is not None]
+        if self.side is not None and sizes:
+            bucket = shared_bucket(sizes, self.side)
+            begun.prompt = in_bucket(begun.prompt, bucket)
+            begun.has_several_shapes = len({shared_bucket([size], self.side) for size in sizes}) > 1
+        make = partial(_made, begun.prompt.id, lambda content: self.make(content, bucket), self.is_known)
+        begun.made = [self.pool.submit(make, content, reason) for content, _, reason in found]
+        begun.found = []
+
+    def _end(self, begun: _Begun) -> Seen[T]:
+        number, where, record, prompt = begun.number, begun.row.where, begun.record, begun.prompt
         if record is None or prompt is None:
-            return Seen(number, row.where, None, {}, (), (("row", problem),))
-        made = [future.result() for future in futures]
+            return Seen(number, where, None, {}, (), (("row", begun.problem),))
+        made = [future.result() for future in begun.made]
         ids = [identity for identity, _, _ in made]
         lost = [("image", reason) for _, _, reason in made if reason]
         if record.unlabelled:
@@ -107,7 +142,7 @@ class Reader(Generic[T]):
             else:
                 verdicts.append(judged)
         images = {identity: value for identity, value, reason in made if not reason}
-        return Seen(number, row.where, prompt, images, tuple(verdicts), tuple(lost))
+        return Seen(number, where, prompt, images, tuple(verdicts), tuple(lost), begun.has_several_shapes)
 
     def _why_not(self, judged: Judged) -> str:
         """Return why a verdict cannot be used, or nothing."""
@@ -131,6 +166,12 @@ def caption(value: Any) -> Prompt:
     return Prompt.make(value.strip(), SOURCE)
 
 
+def in_bucket(prompt: Prompt, bucket: Size) -> Prompt:
+    """Return the prompt for images of this size, which its tags tell."""
+    width, height = bucket
+    return Prompt.make(prompt.text, f"{SOURCE} {width}x{height}", (f"height:{height}", f"width:{width}"))
+
+
 def content_id(prompt_id: str, content: bytes) -> str:
     """Return the id of an image of a prompt: from its bytes, so that the same image has one id wherever it is met."""
     return f"{prompt_id}-{hashlib.blake2b(content, digest_size=8).hexdigest()}"
@@ -145,16 +186,22 @@ def number_of(image_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(image_id.encode(), digest_size=8).digest(), "little")
 
 
-def _image(
-    roots: Sequence[str],
-    prompt_id: str,
-    make: Callable[[bytes], T],
-    is_known: Callable[[str], T | None],
-    value: Any,
-) -> tuple[str, T | None, str]:
-    """Return (id, what was made, "") of an image, or ("", None, reason)."""
+def _fetched(roots: Sequence[str], needs_size: bool, value: Any) -> tuple[bytes, Size | None, str]:
+    """Return (encoded image, its upright size if that is needed, "") of what a row holds, or (b"", None, reason)."""
     try:
         content = image_bytes(value, roots)
+        return content, upright_size(content) if needs_size else None, ""
+    except ValueError as error:
+        return b"", None, str(error)
+
+
+def _made(
+    prompt_id: str, make: Callable[[bytes], T], is_known: Callable[[str], T | None], content: bytes, reason: str
+) -> tuple[str, T | None, str]:
+    """Return (id, what was made, "") of an image, or ("", None, reason)."""
+    if reason:
+        return "", None, reason
+    try:
         identity = content_id(prompt_id, content)
         known = is_known(identity)
         return identity, make(content) if known is None else known, ""

@@ -21,6 +21,7 @@ from accord.files import read_table, replacing, write_table
 from accord.images import part_paths
 from accord.manifest import Manifest, digest, load_manifest
 from accord.noise.prior import NO_PRIOR
+from accord.own.buckets import bucket_sizes
 from accord.own.folders import POOL
 from accord.tables import LABELS, read_prompts
 from accord.types import Progress
@@ -80,15 +81,22 @@ def _require_usable(config: Config) -> Manifest:
             f"generate.imported is '{config.generate.imported}', which holds no finished import; "
             f"run `accord import SOURCE {config.generate.imported}` first"
         )
-    found = manifest.settings["width"], manifest.settings["height"]
-    needed = config.generate.width, config.generate.height
-    if found != needed:
+    told, needed = manifest.settings, (config.generate.width, config.generate.height)
+    allowed = bucket_sizes(told["width"]) if told["buckets"] else ((told["width"], told["height"]),)
+    if needed not in allowed:
+        found = f"{told['width']} x {told['height']}" + " or another shape of as many pixels" * told["buckets"]
         raise ConfigError(
-            f"the images in {config.generate.imported} are {found[0]} x {found[1]}, but the run wants {needed[0]} x "
-            f"{needed[1]}; change generate.width and generate.height, or import again into another folder with "
+            f"the images in {config.generate.imported} are {found}, but the run wants {needed[0]} x {needed[1]}; "
+            "change generate.width and generate.height, or import again into another folder with "
             f"--size {needed[0]}x{needed[1]}"
         )
     return manifest
+
+
+def pool_sizes(config: Config) -> list[tuple[int, int]]:
+    """Return height and width of all images that may be used."""
+    sizes = (name.split("x") for name in _require_usable(config).counts["sizes"])
+    return [(int(height), int(width)) for width, height in sizes]
 
 
 def _wanted(config: Config) -> Set[str] | None:

@@ -80,7 +80,7 @@ def validate(
     return check.finished()
 
 
-def _size(content: bytes) -> Size:
+def _size(content: bytes, bucket: Size | None) -> Size:
     return open_image(content).size
 
 

@@ -6,7 +6,7 @@ After it, training needs neither the autoencoder nor a text encoder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.errors import ArtifactError
-from accord.images import ImageRow, decode_image, iterate_images, read_seeds
+from accord.images import ImageRow, decode_image, part_paths, read_images, read_seeds
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_pairs, read_prompts
 from accord.types import Progress, no_progress
@@ -66,8 +66,7 @@ def encode(
         num_decoded = 0
         with CacheWriter(stage.folder / "latents") as writer:
             wanted = images - writer.written
-            rows = (row for row in iterate_images(run / "generate", with_latents=True) if row.image_id in wanted)
-            for batch in chain.from_iterable(_batches(group) for _, group in groupby(rows, key=_size)):
+            for batch in _same_size(run / "generate", wanted):
                 latents, decoded = _latents(model, batch)
                 num_decoded += decoded
                 writer.add([row.image_id for row in batch], {"latents": latents})
@@ -102,8 +101,16 @@ def _latents(model: DiffusionModel, rows: Sequence[ImageRow]) -> tuple[Tensor, i
     return model.encode_images(pixels).to(torch.float16).cpu(), len(rows)
 
 
+def _same_size(folder: Path, wanted: set[str]) -> Iterator[list[ImageRow]]:
+    """Yield the wanted images in batches of one size; within a shard equal sizes stand together."""
+    for path in part_paths(folder):
+        rows = [row for row in read_images(path, with_latents=True) if row.image_id in wanted]
+        for _, group in groupby(sorted(rows, key=_size), key=_size):
+            yield from _batches(group)
+
+
 def _size(row: ImageRow) -> tuple[int, int]:
-    """Return height and width; images of one prompt, which stand together, usually share them."""
+    """Return height and width."""
     return row.height, row.width
 
 

@@ -23,6 +23,7 @@ from accord.engine.outside import scorer_options
 from accord.engine.prompts import load_prompts
 from accord.engine.scorers import scorer_facts, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
+from accord.errors import ConfigError
 from accord.files import write_json, write_table
 from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
@@ -58,8 +59,18 @@ def roles(config: Config) -> dict[str, str]:
     return found
 
 
+def require_scorers(config: Config) -> None:
+    """Raise ConfigError unless something measures the images."""
+    if not roles(config):
+        raise ConfigError(
+            "evaluation measures with scorers, and the run file names none: name some in evaluate.held_out "
+            "(`accord list scorers`), or run the other stages alone: `accord generate`, `select`, `encode`, `train`"
+        )
+
+
 def evaluate(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
     """Measure the tuned model against its base. Writes the folders named above; `metrics.json` holds the numbers."""
+    require_scorers(config)
     for model in MODELS:
         _draw(config, model, redo, progress)
     for model in MODELS:

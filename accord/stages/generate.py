@@ -14,8 +14,9 @@ from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
 from accord.engine.models import open_run_model
 from accord.engine.prompts import load_prompts
+from accord.engine.sizes import require_sizes
 from accord.outcome import Outcome, reused, timed
-from accord.own.use import pool_settings, use_pool
+from accord.own.use import pool_settings, pool_sizes, use_pool
 from accord.tables import write_prompts
 from accord.types import Progress, no_progress
 
@@ -42,6 +43,7 @@ def generate(config: Config, redo: bool = False, progress: Progress = no_progres
     if stage.is_finished:
         return reused(stage.folder)
     if config.generate.imported:
+        require_sizes(open_run_model(config, (), "cpu"), pool_sizes(config))
         with timed(stage.folder):
             counts = use_pool(config, stage.folder, progress)
         return Outcome(stage.finish(counts), stage.folder, was_reused=False)

@@ -16,10 +16,11 @@ from accord.artifacts import open_stage
 from accord.config import Choice, Config
 from accord.errors import SelectionError
 from accord.files import sha256
+from accord.images import read_prompt_ids
 from accord.manifest import load_manifest
 from accord.outcome import Outcome, reused, timed
 from accord.stats.correlation import within_prompt_correlation
-from accord.tables import LABELS, group_scores, read_scores, write_pairs, write_rewards
+from accord.tables import LABELS, group_images, group_scores, read_scores, write_pairs, write_rewards
 from accord.types import GroupedScores, IndexPairs, Pair, PairScores, Progress, no_progress
 
 NAME = "select"
@@ -50,8 +51,8 @@ def _with_labels(pairs: Choice, run: Path) -> Choice:
 
 
 def inputs(config: Config) -> tuple[str, ...]:
-    """Return the stages this one reads."""
-    return tuple(f"score/{name}" for name in config.score.scorers)
+    """Return the stages this one reads: the scores, or without a scorer the images and their labels."""
+    return tuple(f"score/{name}" for name in config.score.scorers) or ("generate",)
 
 
 def select(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
@@ -64,8 +65,7 @@ def select(config: Config, redo: bool = False, progress: Progress = no_progress)
     if stage.is_finished:
         return reused(stage.folder)
     with timed(stage.folder):
-        scores = group_scores({name: read_scores(run / "score" / name) for name in config.score.scorers})
-        scales = card_scales(config)
+        scores, scales = _pool(config), card_scales(config)
         rewards, used = _calibrated(config.method.calibration, scores.values, scales)
         found = plugin("selectors", _with_labels(config.method.pairs, run))(rewards, scores)
         if len(found.prompt) == 0:
@@ -87,6 +87,14 @@ def select(config: Config, redo: bool = False, progress: Progress = no_progress)
         "share_without_preference": float((~usable).mean()),
     }
     return Outcome(stage.finish(_counts(scores, found, usable), facts), stage.folder, was_reused=False)
+
+
+def _pool(config: Config) -> GroupedScores:
+    """Return all images with all their scores, which may be none."""
+    run = Path(config.folder)
+    if not config.score.scorers:
+        return group_images(read_prompt_ids(run / "generate"))
+    return group_scores({name: read_scores(run / "score" / name) for name in config.score.scorers})
 
 
 def _require_preferences(targets: np.ndarray, config: Config) -> None:
@@ -140,6 +148,8 @@ def _calibrated(choice: Choice, scores: np.ndarray, scales: np.ndarray) -> tuple
     """Return rewards (P, N, K) and the scales (K,) that were used, which `scale = "auto"` finds from the scores."""
     from accord.calibrate.scales import auto_scales
 
+    if not scores.shape[2]:
+        return scores, scales
     used = auto_scales(scores, scales) if choice.options.get("scale") == "auto" else scales
     return plugin("calibrations", choice)(scores, scales), used
 
@@ -162,7 +172,7 @@ def pair_scores(scores: GroupedScores, rewards: np.ndarray, pairs: IndexPairs) -
 
 def score_ranges(scores: np.ndarray) -> np.ndarray:
     """Return the 0.1 and 99.9 percentiles of each scorer's scores, (K, 2). scores: (P, N, K), NaN: not scored."""
-    return np.nanpercentile(scores, [0.1, 99.9], axis=(0, 1)).T
+    return np.nanpercentile(scores, [0.1, 99.9], axis=(0, 1)).T if scores.shape[2] else np.empty((0, 2))
 
 
 def _pairs(
@@ -216,7 +226,7 @@ def _facts(scores: GroupedScores, rewards: np.ndarray, both: PairScores, usable:
         "mean_best_worst_margin": by_name(np.nanmean(spread, axis=0)),
         "mean_margin": by_name(margins.mean(axis=0)),
         "agreement": by_name(better.mean(axis=0)),
-        "all_agree": float(better.all(axis=1).mean()),
+        "all_agree": float(better.all(axis=1).mean()) if scores.scorers else None,
         "correlation": [[_number(v) for v in row] for row in within_prompt_correlation(scores.values)],
     }
 

@@ -32,10 +32,15 @@ def vote(pairs: PairScores, *, ties: str = "drop", human_votes: bool = False) ->
     votes = np.sign(pairs.scores_chosen - pairs.scores_rejected)  # (M, K)
     if human_votes:
         votes = np.concatenate([votes, _labels(pairs)[:, None]], axis=1)
+    if not votes.shape[1]:
+        raise SelectionError('a vote needs a scorer, or people: target = { name = "vote", human_votes = true }')
     total = votes.sum(axis=1)
     if ties == "graded":
         return total / votes.shape[1]
     return np.where(total == 0, _tie_break(pairs, ties), np.sign(total))
+
+
+vote.reads_labels = True  # type: ignore[attr-defined]  # and needs no scorer where people vote
 
 
 def _tie_break(pairs: PairScores, ties: str) -> np.ndarray:

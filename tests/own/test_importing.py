@@ -207,6 +207,16 @@ def killed_at(marker, command):
     return process.wait() == -signal.SIGKILL
 
 
+IMPORT = """
+import sys
+from pathlib import Path
+from accord.own.importing import ImportSettings, import_pool
+from accord.own.sources.opening import SourceOptions
+
+import_pool([sys.argv[1]], Path(sys.argv[2]), ImportSettings(32, 32, rows_per_shard=16), SourceOptions())
+"""
+
+
 def test_an_import_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     rows = pickapic_rows(160)
     for i, row in enumerate(rows):
@@ -216,8 +226,7 @@ def test_an_import_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", rows)
     imported([path], tmp_path / "whole")
     pool = tmp_path / "killed" / "pool"
-    command = [sys.executable, "-m", "accord", "import", str(path), str(tmp_path / "killed"), "--size", "32"]
-    command += ["--rows-per-shard", "16"]
+    command = [sys.executable, "-c", IMPORT, str(path), str(tmp_path / "killed")]
     kills = [killed_at(marker, command) for marker in (pool / "part-00001.parquet", pool / ".shards" / "00005.json")]
     assert all(kills), "the import was too fast to be killed where it should be"
     assert not (pool / "manifest.json").exists()

@@ -106,7 +106,7 @@ def test_the_import_command_says_what_to_write_into_the_run_file(tmp_path, monke
 
 
 def test_sizes_are_read_strictly():
-    assert (parse_size("1024x768"), parse_size("512")) == ((1024, 768), (512, 512))
+    assert (parse_size("1024x768"), parse_size("512")) == ((1024, 768, False), (512, 512, True))
     for wrong in ("", "0x5", "12x", "x12", "1.5", "-3", "12 x 12"):
         with pytest.raises(ConfigError, match="--size needs"):
             parse_size(wrong)

@@ -158,15 +158,15 @@ def test_the_counters_count(fresh):
     assert set(counts) == {"text"}
     shutil.rmtree(fresh / "encode")
     with counted() as counts, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("accord.stages.encode.iterate_images", without_latents(images.iterate_images))
+        patch.setattr("accord.stages.encode.read_images", without_latents(images.read_images))
         encode(told.model_copy(update={"generate": told.generate.model_copy(update={"keep_latents": False})}))
     used = {image for pair in pairs for image in (pair.chosen_id, pair.rejected_id)}
     assert counts["vae"] == counts["image decodes"] == len(used)
 
 
-def without_latents(iterate):
-    """Return `iterate_images` of a pool whose latents were not kept."""
-    return lambda folder, with_latents=False: iterate(folder)
+def without_latents(read):
+    """Return `read_images` of a pool whose latents were not kept."""
+    return lambda path, with_latents=False: read(path)
 
 
 # --- the same training ----------------------------------------------------------------------------------------------
