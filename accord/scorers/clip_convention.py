@@ -68,7 +68,7 @@ class ConventionalScore:
     def of_tensors(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Return (B,) float32 for float images (B, 3, H, W) in 0..1, with gradients."""
         clean = text_of(self.convention) or str
-        pixels = self.clip.embed_pixels(crop_to_square(images, self.clip.image_size))
+        pixels = self.clip.embed_pixels(crop_to_square(images, self.preprocessing))
         return self.stated((pixels * self.clip.embed_texts([clean(prompt) for prompt in prompts])).sum(dim=-1))
 
     def stated(self, cosines: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class HumanPreferenceScore:
 
     def of_tensors(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Return (B,) float32 for float images (B, 3, H, W) in 0..1, with gradients; always with antialiasing."""
-        pixels = self.clip.embed_pixels(pad_to_square(images, self.clip.image_size))
+        pixels = self.clip.embed_pixels(pad_to_square(images, self.preprocessing))
         texts = self.clip.embed_texts([clean_text(prompt) for prompt in prompts])
         return (pixels * texts).sum(dim=-1)
 

@@ -80,7 +80,7 @@ class LaionAesthetic:
 
     def differentiable_scores(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
-        return rate(self.clip.embed_pixels(crop_to_square(images, self.clip.image_size)), self.head)
+        return rate(self.clip.embed_pixels(crop_to_square(images, self.preprocessing)), self.head)
 
 
 Head = list[tuple["Tensor", "Tensor"]]

@@ -96,7 +96,7 @@ class Mps:
 
     def differentiable_scores(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
-        return self.fused_scores(crop_to_square(images, self.clip.image_size), self.embed_texts(list(prompts)))
+        return self.fused_scores(crop_to_square(images, self.preprocessing), self.embed_texts(list(prompts)))
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """Return (T, L + 1, D): the projected tokens of each text, padding included, and last its end."""

@@ -69,5 +69,5 @@ class PickScore:
 
     def differentiable_scores(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
-        pixels = self.clip.embed_pixels(crop_to_square(images, self.clip.image_size))
+        pixels = self.clip.embed_pixels(crop_to_square(images, self.preprocessing))
         return self.clip.logit_scale * (pixels * self.clip.embed_texts(prompts)).sum(dim=-1)

@@ -33,13 +33,15 @@ class CropToSquare:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return float32 (3, size, size) of a uint8 RGB image (H, W, 3)."""
-        height, width = short_edge_size(image.shape[0], image.shape[1], self.size)
+        height, width, top, left = self.geometry(image.shape[0], image.shape[1])
         pixels = resize(image, height, width)
-        top, left = (self._half(margin - self.size) for margin in (height, width))
         return normalise(pixels[top : top + self.size, left : left + self.size], self.mean, self.std)
 
-    def _half(self, margin: int) -> int:
-        return round(margin / 2) if self.rounds_crop else margin // 2
+    def geometry(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return the height and width to resize to, and the top and left of the crop."""
+        height, width = short_edge_size(height, width, self.size)
+        half = (lambda margin: round(margin / 2)) if self.rounds_crop else (lambda margin: margin // 2)
+        return height, width, half(height - self.size), half(width - self.size)
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,16 @@ class PadToSquare:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return float32 (3, size, size) of a uint8 RGB image (H, W, 3)."""
-        height, width = long_edge_size(image.shape[0], image.shape[1], self.size)
+        height, width, top, left = self.geometry(image.shape[0], image.shape[1])
         resized = resize_floats(image.transpose(2, 0, 1).astype(np.float32) / 255, height, width, self.antialias)
         square = np.zeros((3, self.size, self.size), dtype=np.float32)
-        top, left = (self.size - height) // 2, (self.size - width) // 2
         square[:, top : top + height, left : left + width] = resized
         return standardise(square, self.mean, self.std)
+
+    def geometry(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return the height and width to resize to, and the top and left of the picture within its borders."""
+        height, width = long_edge_size(height, width, self.size)
+        return height, width, (self.size - height) // 2, (self.size - width) // 2
 
 
 @dataclass(frozen=True)

@@ -9,30 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from accord.errors import ScoringError
-from accord.scorers.preprocessing import CLIP_MEAN, CLIP_STD, Triple, long_edge_size, short_edge_size
+from accord.scorers.preprocessing import CropToSquare, PadToSquare, Triple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def crop_to_square(images: Tensor, size: int) -> Tensor:
-    """Return (B, 3, size, size) of images (B, 3, H, W) in 0..1: shortest edge to size, centre crop, normalise."""
+def crop_to_square(images: Tensor, how: CropToSquare) -> Tensor:
+    """Return (B, 3, S, S) of images (B, 3, H, W) in 0..1, cropped at the pixel where `how` crops bytes."""
     check_images(images)
-    height, width = short_edge_size(images.shape[2], images.shape[3], size)
+    height, width, top, left = how.geometry(images.shape[2], images.shape[3])
     resized = resize(images, height, width).clamp(0, 1)
-    top, left = (height - size) // 2, (width - size) // 2
-    return normalise(resized[:, :, top : top + size, left : left + size])
+    return normalise(resized[:, :, top : top + how.size, left : left + how.size], how.mean, how.std)
 
 
-def pad_to_square(images: Tensor, size: int) -> Tensor:
-    """Return (B, 3, size, size) of images (B, 3, H, W) in 0..1: longest edge to size, black borders, normalise."""
+def pad_to_square(images: Tensor, how: PadToSquare) -> Tensor:
+    """Return (B, 3, S, S) of images (B, 3, H, W) in 0..1, with the borders of `how`; always with antialiasing."""
     from torch.nn.functional import pad
 
     check_images(images)
-    height, width = long_edge_size(images.shape[2], images.shape[3], size)
-    top, left = (size - height) // 2, (size - width) // 2
-    borders = (left, size - width - left, top, size - height - top)
-    return normalise(pad(resize(images, height, width), borders))
+    height, width, top, left = how.geometry(images.shape[2], images.shape[3])
+    borders = (left, how.size - width - left, top, how.size - height - top)
+    return normalise(pad(resize(images, height, width), borders), how.mean, how.std)
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
@@ -42,7 +40,7 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     return interpolate(images, (height, width), mode="bicubic", align_corners=False, antialias=True)
 
 
-def normalise(images: Tensor, mean: Triple = CLIP_MEAN, std: Triple = CLIP_STD) -> Tensor:
+def normalise(images: Tensor, mean: Triple, std: Triple) -> Tensor:
     """Return (images - mean) / std per channel."""
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
