@@ -118,14 +118,24 @@ class ScoreWorker:
                     column.add(group, self._results(name, batch) if len(batch) else [])
         for journal in journals.values():
             journal.keep_replies()
-        for name, path in shard.outputs.items():
-            checkpoint = dict(getattr(self.scorers[name], "checkpoint", {}))
-            scores, why = columns[name].finished()
-            ids = [row.image_id for row in rows], [row.prompt_id for row in rows]
-            write_scores(path, *ids, scores, why, {"checkpoint": checkpoint} if checkpoint else {})
-        for journal in journals.values():
-            journal.close()
+        failures = [error for name in shard.outputs if (error := self._write(shard, name, rows, columns[name]))]
+        for name, journal in journals.items():
+            if shard.outputs[name].is_file():
+                journal.close()
+        if failures:
+            raise failures[0]
         return len(rows)
+
+    def _write(self, shard: ScoreShard, name: str, rows: Sequence[ReadyImage], column: _Column) -> ScoringError | None:
+        """Write a scorer's table; return the error of one that is broken, so that the tables of others are kept."""
+        try:
+            scores, why = column.finished()
+        except ScoringError as error:
+            return error
+        checkpoint = dict(getattr(self.scorers[name], "checkpoint", {}))
+        ids = [row.image_id for row in rows], [row.prompt_id for row in rows]
+        write_scores(shard.outputs[name], *ids, scores, why, {"checkpoint": checkpoint} if checkpoint else {})
+        return None
 
     def _groups(self, path: Path) -> Iterator[list[ReadyImage]]:
         """Yield the shard's rows in groups with `batch_size` images that can be scored; the last may hold fewer."""

@@ -82,6 +82,14 @@ def test_a_scorer_that_fails_on_everything_stops_the_run(shard, name, message):
     assert not (shard / name).exists()
 
 
+def test_a_broken_scorer_does_not_cost_what_the_others_found(shard):
+    outputs = {name: shard / name / "part-00000.parquet" for name in ("broken", "brightness")}
+    with pytest.raises(ScoringError, match="'broken' fails on every image"):
+        list(score_images([ScoreShard(shard / "part-00000.parquet", outputs)], TEXTS, ScoreSettings(3), ["cpu"]))
+    assert not outputs["broken"].exists()
+    assert read_scores(shard / "brightness")["p-0000"][1] == 7.0
+
+
 def test_each_image_is_decoded_once_for_all_scorers(shard, monkeypatch):
     from accord.engine import reading
 
