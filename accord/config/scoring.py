@@ -28,7 +28,9 @@ class ScoreConfig(Section):
     )
     batch_size: Positive = Field(64, description="images per call of a scorer")
     memory_gb: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="weights on one device at a time; scorers that do not fit together take turns; absent: all"
+        None,
+        description="of weights on the device at a time; scorers that do not fit together take turns, those with a "
+        "`device` of their own do not count; absent: no limit",
     )
 
     @field_validator("external", "judges")

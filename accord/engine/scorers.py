@@ -19,6 +19,7 @@ Options = Mapping[str, Told]
 """Scorer -> its options, as `score.options` of the run file gives them, or its definition."""
 
 NEUTRAL = frozenset({"device"})
+QUANTISED = {"8bit": 0.5, "4bit": 0.25}  # memory against 16 bits
 
 
 def open_scorer(name: str, device: str = "cpu", options: Told | None = None) -> Scorer | RowScorer:
@@ -94,7 +95,7 @@ def plan_turns(names: Sequence[str], options: Options, memory_gb: float | None) 
         if weights_gb([name], options) > memory_gb:
             raise ScoringError(
                 f"scorer '{name}' needs {weights_gb([name], options):.1f} GB for its weights, but score.memory_gb is "
-                f"{memory_gb:g}; raise it, or choose a 16-bit dtype or another device in score.options.{name}"
+                f"{memory_gb:g}; raise it, or in score.options.{name} choose a 16-bit dtype, or a device of its own"
             )
         fitting = (turn for turn in turns if weights_gb([*turn, name], options) <= memory_gb)
         turn = next(fitting, None)
@@ -106,7 +107,10 @@ def plan_turns(names: Sequence[str], options: Options, memory_gb: float | None) 
 
 
 def weights_gb(names: Sequence[str], options: Options) -> float:
-    """Return the memory of the weights of these scorers together, in GB."""
+    """Return the memory of the weights of these scorers together, in GB.
+
+    A scorer whose options name a device is not counted: its place was chosen by hand.
+    """
     found: dict[str, float] = {}
     for name in names:
         told = options.get(name, {})
@@ -114,9 +118,11 @@ def weights_gb(names: Sequence[str], options: Options) -> float:
         if isinstance(told, Outside):
             found[name] = card.memory_gb
             continue
+        if "device" in told:
+            continue
         default = registry.options_of(registry.load("scorers", name)).get("dtype")
         dtype = told.get("dtype", default.default if default else None)
-        size = card.memory_gb * (2 if dtype == "float32" else 1)
+        size = card.memory_gb * QUANTISED.get(told.get("quantise", "no"), 2.0 if dtype == "float32" else 1.0)
         key = f"{card.network} {told.get('path', '')} {dtype}" if card.network else name
         found[key] = max(size, found.get(key, 0.0))
     return sum(found.values())

@@ -69,6 +69,7 @@ class HpsV3:
         citation="Ma et al., HPSv3, ICCV 2025, arXiv 2508.03789",
         licence_of_weights="base model Qwen2-VL-7B-Instruct: Apache-2.0",
         checkpoint="MizzenAI/HPSv3",
+        revision="main",
         memory_gb=16.6,
     )
     preprocessing = SmartResize()

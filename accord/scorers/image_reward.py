@@ -53,6 +53,7 @@ class ImageReward:
         citation="Xu et al., ImageReward, NeurIPS 2023, arXiv 2304.05977",
         licence_of_weights="Apache-2.0",
         checkpoint="THUDM/ImageReward",
+        revision="main",
         memory_gb=0.9,
     )
     preprocessing = CropToSquare(224, rounds_crop=True)

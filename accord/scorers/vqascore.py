@@ -46,6 +46,7 @@ class VqaScore:
         high=1.0,
         licence_of_weights="Apache-2.0 (Qwen3-VL)",
         checkpoint="Qwen/Qwen3-VL-8B-Instruct",
+        revision="main",
         memory_gb=17.0,
     )
     neutral_options = frozenset({"spread"})

@@ -68,6 +68,7 @@ class VqaScoreFlanT5:
         high=1.0,
         licence_of_weights="Apache-2.0",
         checkpoint="zhiqiulin/clip-flant5-xxl",
+        revision="main",
         memory_gb=MEMORY_GB["xxl"],
     )
     preprocessing = PadToSquare()

@@ -39,7 +39,7 @@ class First:
 
     card = CARD
 
-    def __init__(self, *, power: int = 1, dtype: str = "bfloat16", device: str = "cpu") -> None:
+    def __init__(self, *, power: int = 1, dtype: str = "bfloat16", device: str = "cpu", quantise: str = "no") -> None:
         self.preprocessing = Mean(power)
         self.checkpoint = {"weights": f"hash of {device}"}
 
@@ -131,6 +131,14 @@ def test_turns_keep_the_budget_and_a_network_counts_once(folder):
     assert plan_turns(["first", "plain", "second"], float32, 2.0) == [["first"], ["plain", "second"]]
     with pytest.raises(ScoringError, match=r"'first' needs 2.0 GB .* score.memory_gb is 1.5"):
         plan_turns(["first"], float32, 1.5)
+
+
+def test_what_does_not_lie_on_the_device_does_not_count(folder):
+    assert plan_turns(["first", "second"], {"first": {"device": "cpu"}}, 1.0) == [["first", "second"]]
+    halves = {name: {"dtype": "bfloat16", "quantise": bits} for name, bits in (("first", "8bit"), ("second", "4bit"))}
+    assert plan_turns(["first", "second"], halves, 1.0) == [["first", "second"]]
+    with pytest.raises(ScoringError, match=r"'first' needs 0.5 GB .* is 0.4; .*a device of its own"):
+        plan_turns(["first"], halves, 0.4)
 
 
 def test_a_shared_network_brings_its_scorers_into_one_turn(folder, monkeypatch):

@@ -219,6 +219,15 @@ def test_gradients_reach_the_pixels_and_scores_are_near(clips, head):
             scorer.differentiable_scores((images * 255).byte(), TEXTS[:2])
 
 
+def test_the_differentiable_way_keeps_the_convention(clips):
+    scorer, plain = (ClipScore(path=clips["quick_gelu"][0], convention=name) for name in ("hessel", "cosine"))
+    picture = pictures()[0]
+    found = scorer.differentiable_scores(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255, TEXTS[:1]).numpy()
+    np.testing.assert_allclose(found, scorer.score([picture], TEXTS[:1]), atol=1e-5)
+    assert found[0] > 0.01, "a cosine that is not cut"
+    assert abs(found[0] - 2.5 * plain.score([picture], TEXTS[:1])[0]) > 1e-3, "the prefix counts"
+
+
 def test_a_missing_checkpoint_says_how_to_get_it(tmp_path, clips):
     with pytest.raises(ScoringError, match=r"hf download openai/clip-vit-large-patch14 config.json model.safetensors"):
         ClipScore()

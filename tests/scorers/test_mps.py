@@ -19,11 +19,15 @@ from tiny_clip import (
 )
 
 from accord.errors import ScoringError
-from accord.scorers.mps import CONDITION, FILE, Mps, concerns
+from accord.scorers.mps import FILE, Mps, concerns
 from accord.testing.checks import check_scorer
 from accord.testing.tokenizers import clip_tokenizer
 
 HEADS, HEAD, LAYERS = 2, 64, 2
+CONDITION = (
+    "light, color, clarity, tone, style, ambiance, artistry, shape, face, hair, hands, limbs, structure, instance, "
+    "texture, quantity, attributes, position, number, location, word, things."
+)  # of the authors' README, with its full stop
 
 
 def cross_weights(seed: int = 0) -> dict[str, torch.Tensor]:
