@@ -12,6 +12,7 @@ from accord.errors import ConfigError, RegistryError, did_you_mean
 from accord.recipes.about import About, read_about
 
 FOLDER = files("accord.recipes")
+UNLESS_SAID: dict[str, Any] = {"num_train": None, "targets": ()}  # of a family's sizes
 _VALUE = r'(?:"[^"]*"|\{[^}]*\})'  # of a choice: a name, or a table on one line
 
 
@@ -64,7 +65,14 @@ def initial_run_file(family: str, recipe: str) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - TOML from our own files, no page
     template = environment.from_string((FOLDER / "families" / "_run.toml.j2").read_text(encoding="utf-8"))
     text = template.render(
-        family={"num_train": None, "targets": (), **sizes, "name": family, "folder": f"runs/{family}"},
+        family={
+            "num_train": None,
+            "targets": (),
+            "model_family": family,
+            **sizes,
+            "name": family,
+            "folder": f"runs/{family}",
+        },
         recipe_name=recipe,
         recipe_title=chosen.title,
         method=with_values(chosen, family),

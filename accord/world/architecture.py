@@ -7,7 +7,7 @@ are `Any` because the type checker sees none of the methods of diffusers models.
 from collections.abc import Sequence
 from typing import Any
 
-from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from accord.errors import ConfigError
@@ -69,20 +69,18 @@ def make_text_encoder() -> Any:
     return CLIPTextModel(config)
 
 
-def make_scheduler(objective: str) -> DPMSolverMultistepScheduler | DDIMScheduler:
-    """The sampler that belongs to a model trained with `objective`, `flow` or `epsilon`; twelve steps are enough."""
+def make_scheduler(objective: str) -> DPMSolverMultistepScheduler:
+    """The sampler that belongs to a model trained with `objective`, `flow` or `epsilon`; twelve steps are enough.
+
+    The epsilon model has the noise schedule of Stable Diffusion, sampled from its very end. DDIM, with the spacing that
+    Stable Diffusion uses it with, would begin twelve steps at timestep 914 of 1000; it draws worse here (docs/log.md).
+    """
     if objective == "flow":
         return DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0, steps_offset=1
         )
     if objective == "epsilon":
-        return DDIMScheduler(
-            num_train_timesteps=1000,
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
+        return DPMSolverMultistepScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
         )
     raise ConfigError(f"unknown objective {objective!r}; known: flow, epsilon")

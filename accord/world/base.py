@@ -6,7 +6,7 @@ from pathlib import Path
 from accord.errors import ModelError
 
 #: Objectives for which trained weights are part of the package.
-SHIPPED = ("flow",)
+SHIPPED = ("flow", "epsilon")
 
 
 def base_folder(objective: str = "flow") -> Path:

@@ -21,28 +21,33 @@ class NoisyBatch:
 
 
 def flow_batch(x0: Tensor, draw: torch.Generator) -> NoisyBatch:
-    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps, target eps - x0.
-
-    t = 2s / (1+s) with s logit-normal: the sampling of Esser et al. 2024, section 3.1, shifted by 2 towards noise.
-    """
+    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps, target eps - x0."""
     noise = torch.randn(x0.shape, generator=draw)
-    s = torch.sigmoid(torch.randn(len(x0), generator=draw))
-    t = 2.0 * s / (1.0 + s)
+    t = _flow_times(len(x0), draw)
     level = t.view(-1, 1, 1, 1)
     return NoisyBatch((1.0 - level) * x0 + level * noise, 1000.0 * t, noise - x0, torch.ones_like(t))
 
 
 def epsilon_batch(x0: Tensor, draw: torch.Generator) -> NoisyBatch:
-    """Noise prediction (Ho et al. 2020) on the Stable Diffusion schedule: x_t = a x0 + s eps, target eps.
+    """Noise prediction (Ho et al. 2020) on the Stable Diffusion schedule: x_i = a x0 + s eps, target eps.
 
-    Weighted by min(1 / a^2, 12) / 3, because the plain error hardly counts the noisy steps that decide the layout.
+    Noise levels and weights are those of `flow_batch`, so that both objectives have the same loss: divided by a + s,
+    x_i is the flow's x_t with t = s / (a+s), and an error of eps is one of (a+s) / a in the velocity. The plain error
+    hardly counts the noisy steps that decide the layout.
     """
     noise = torch.randn(x0.shape, generator=draw)
-    steps = torch.randint(1000, (len(x0),), generator=draw)
-    alpha_bar = torch.cumprod(1.0 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)[steps]
-    level = alpha_bar.view(-1, 1, 1, 1)
-    weight = (1.0 / alpha_bar).clamp(max=12.0) / 3.0
-    return NoisyBatch(level.sqrt() * x0 + (1.0 - level).sqrt() * noise, steps.float(), noise, weight)
+    alpha_bar = torch.cumprod(1.0 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
+    a, s = alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
+    steps = torch.searchsorted(s / (a + s), _flow_times(len(x0), draw)).clamp(max=999)
+    a, s = a[steps], s[steps]
+    noisy = a.view(-1, 1, 1, 1) * x0 + s.view(-1, 1, 1, 1) * noise
+    return NoisyBatch(noisy, steps.float(), noise, ((a + s) / a) ** 2)
+
+
+def _flow_times(rows: int, draw: torch.Generator) -> Tensor:
+    """t (rows,) in 0..1: 2s / (1+s) with s logit-normal; Esser et al. 2024, section 3.1, shifted by 2 towards noise."""
+    s = torch.sigmoid(torch.randn(rows, generator=draw))
+    return 2.0 * s / (1.0 + s)
 
 
 def objective_named(name: str) -> Callable[[Tensor, torch.Generator], NoisyBatch]:

@@ -11,6 +11,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from accord.errors import ConfigError, StaleArtifact, TrainingError
+from accord.world.architecture import make_scheduler
 from accord.world.checkpoint import load_checkpoint
 from accord.world.muon import muon_direction, orthogonalised, owners
 from accord.world.objectives import epsilon_batch, flow_batch, objective_named
@@ -134,15 +135,41 @@ def test_flow_batch_lies_on_the_straight_path() -> None:
 
 
 def test_epsilon_batch_follows_the_scheduler_of_diffusers() -> None:
-    from accord.world.architecture import make_scheduler
+    from diffusers import DDPMScheduler
 
     x0 = torch.randn((64, 2, 3, 3), generator=torch.Generator().manual_seed(0))
     batch = epsilon_batch(x0, torch.Generator().manual_seed(1))
-    expected = make_scheduler("epsilon").add_noise(x0, batch.target, batch.timesteps.long())
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    assert torch.equal(make_scheduler("epsilon").alphas_cumprod, scheduler.alphas_cumprod)
+    expected = scheduler.add_noise(x0, batch.target, batch.timesteps.long())
     assert torch.allclose(batch.noisy, expected, atol=1e-4)
-    assert batch.weight.min() >= 1 / 3
-    assert batch.weight.max() <= 4.0
     assert objective_named("epsilon") is epsilon_batch
+
+
+def test_both_objectives_have_the_same_loss() -> None:
+    x0 = torch.randn((64, 2, 3, 3), generator=torch.Generator().manual_seed(0))
+    batch = epsilon_batch(x0, torch.Generator().manual_seed(1))
+    alpha_bar = make_scheduler("epsilon").alphas_cumprod[batch.timesteps.long()].view(-1, 1, 1, 1)
+    size = alpha_bar.sqrt() + (1.0 - alpha_bar).sqrt()
+    t, x_t = (1.0 - alpha_bar).sqrt() / size, batch.noisy / size
+    assert torch.allclose(x_t, (1.0 - t) * x0 + t * batch.target, atol=1e-5)
+    velocity = torch.randn(x0.shape, generator=torch.Generator().manual_seed(2))  # of any model
+    of_noise = batch.weight * ((x_t + (1.0 - t) * velocity - batch.target) ** 2).mean(dim=(1, 2, 3))
+    of_velocity = ((velocity - (batch.target - x0)) ** 2).mean(dim=(1, 2, 3))
+    assert torch.allclose(of_noise, of_velocity, rtol=1e-3)
+
+
+def test_both_objectives_have_the_same_noise_levels() -> None:
+    x0 = torch.zeros((512, 1, 1, 1))
+    t = flow_batch(x0, torch.Generator().manual_seed(1)).timesteps / 1000.0
+    # Both draw the noise first, then the level.
+    alpha_bar = make_scheduler("epsilon").alphas_cumprod
+    levels = (1.0 - alpha_bar).sqrt() / (alpha_bar.sqrt() + (1.0 - alpha_bar).sqrt())
+    found = levels[epsilon_batch(x0, torch.Generator().manual_seed(1)).timesteps.long()]
+    inside = t < levels.max()  # the schedule of Stable Diffusion ends before pure noise
+    assert inside.float().mean() > 0.9
+    assert torch.allclose(found[inside], t[inside], atol=0.03)
+    assert (found[~inside] == levels.max()).all()
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (8, 5), (6, 6)])

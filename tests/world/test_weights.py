@@ -20,21 +20,26 @@ from accord.world.scenes import SKILLS
 from accord.world.train_vae import reconstruction_psnr
 
 
+@pytest.fixture(scope="module", params=SHIPPED)
+def folder(request: pytest.FixtureRequest) -> Path:
+    return base_folder(request.param)
+
+
 @pytest.fixture(scope="module")
-def pipeline() -> Any:
-    return open_base(base_folder())
+def pipeline(folder: Path) -> Any:
+    return open_base(folder)
 
 
-def test_weights_are_small_and_free_of_pickles() -> None:
-    files = [path for path in base_folder().rglob("*") if path.is_file()]
+def test_weights_are_small_and_free_of_pickles(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 10_000_000
     assert {path.suffix for path in files} <= {".json", ".jsonl", ".md", ".safetensors"}
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32])
-def test_opens_in_diffusers_and_draws_at_its_own_size(dtype: torch.dtype | None) -> None:
+def test_opens_in_diffusers_and_draws_at_its_own_size(folder: Path, dtype: torch.dtype | None) -> None:
     options = {} if dtype is None else {"torch_dtype": dtype}
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(base_folder(), **options)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, **options)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red circle", num_inference_steps=2).images[0]
     assert image.size == (32, 32)
@@ -53,16 +58,16 @@ def test_vae_reconstructs(pipeline: Any) -> None:
     assert reconstruction_psnr(pipeline.vae, pictures) > 26.0
 
 
-def test_accuracy_is_near_the_card(pipeline: Any) -> None:
+def test_accuracy_is_near_the_card(folder: Path, pipeline: Any) -> None:
     prompts = [prompt for skill in SKILLS for prompt in [p for p in load_prompts("evaluate") if p[1] == skill][-12:]]
     table = skill_table(pipeline, prompts, images_per_skill=12, seed=5)
-    card = card_table(base_folder())
+    card = card_table(folder)
     assert set(card) == {*SKILLS, "**mean of the skills**"}
     accuracy = {row.skill: row.accuracy for row in table}
     # Twelve pictures of a skill have a standard error up to .15; the mean of six skills .06.
     assert all(abs(accuracy[skill] - card[skill]) < 0.45 for skill in SKILLS), (accuracy, card)
     assert abs(overall(table)[0] - card["**mean of the skills**"]) < 0.18, (accuracy, card)
-    assert accuracy["single"] > 0.5
+    assert accuracy["single"] > {"flow": 0.5, "epsilon": 0.3}[folder.name]
 
 
 def card_table(folder: Path) -> dict[str, float]:
@@ -71,14 +76,19 @@ def card_table(folder: Path) -> dict[str, float]:
     return {name: float(value) for name, value in rows}
 
 
-def test_curves_fall() -> None:
-    lines = [json.loads(line) for line in (base_folder() / "curves.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_curves_fall(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text(encoding="utf-8").splitlines()]
     for part in dict.fromkeys(line["part"] for line in lines):
         losses = [line["loss"] for line in lines if line["part"] == part]
         assert np.mean(losses[-5:]) < np.mean(losses[:5]), part
 
 
+def test_both_bases_share_one_autoencoder() -> None:
+    """What it draws can then be compared latent by latent."""
+    files = [base_folder(objective) / "vae" / "diffusion_pytorch_model.safetensors" for objective in SHIPPED]
+    assert len({path.read_bytes() for path in files}) == 1
+
+
 def test_other_bases_are_refused_with_advice() -> None:
-    assert "epsilon" not in SHIPPED
     with pytest.raises(ModelError, match="accord world train"):
-        base_folder("epsilon")
+        base_folder("v_prediction")
