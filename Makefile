@@ -8,10 +8,12 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: demo test check slow docs clean
 
 ## the main job on the embedded world: prompts -> generate -> score -> select -> train -> evaluate -> report
+## WORLD=world_epsilon: the same with the base that predicts the noise
+WORLD ?= world
 demo: .venv/.installed
 	@mkdir -p runs
-	@test -f runs/world.toml || $(BIN)/accord init world > runs/world.toml
-	@env -u OMP_NUM_THREADS $(BIN)/accord run runs/world.toml
+	@test -f runs/$(WORLD).toml || $(BIN)/accord init $(WORLD) > runs/$(WORLD).toml
+	@env -u OMP_NUM_THREADS $(BIN)/accord run runs/$(WORLD).toml
 
 ## lint, types and the default tests
 test: check

@@ -64,8 +64,9 @@ def test_the_run_file_page_speaks_of_every_section():
     assert [name for name in sections if f"**[{name}]**" not in text] == []
 
 
-def test_figures_of_the_base_model_are_its_cards():
-    card = (ROOT / "accord" / "world" / "weights" / "flow" / "README.md").read_text(encoding="utf-8")
+def test_figures_of_the_base_models_are_their_cards():
+    weights = ROOT / "accord" / "world" / "weights"
+    card = "".join((weights / base / "README.md").read_text(encoding="utf-8") for base in ("flow", "epsilon"))
     quoted = re.findall(r"\b0\.\d{3}\b", (GUIDE / "embedded-world.md").read_text(encoding="utf-8"))
     assert quoted
     assert [figure for figure in quoted if figure not in card] == []
