@@ -16,8 +16,10 @@ class ModelConfig(Section):
     family: str = Field("world", description="which code drives the model; `accord list families` names them")
     path: str = Field("world:flow", description="hub id, diffusers folder, .safetensors file, or world:flow")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id; absent: its main branch")
-    dtype: Literal["float32", "bfloat16"] = Field(  # float16 needs a loss scale, which no resumed run could repeat
-        "float32", description="type of the weights, 4 or 2 bytes each; errors, margins and losses are float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="type of the weights, 4 or 2 bytes each; errors, margins and losses are float32; float16, for GPUs "
+        "without bfloat16, trains LoRA only",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps; auto: cuda if there is one, else mps")
     config: str | None = Field(

@@ -89,6 +89,23 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _adapter_can_be_trained(self) -> Config:
+        """Refuse here what training refuses too: by then `--redo` has removed what was trained before."""
+        is_full = self.adapter.mode == "full"
+        if is_full and self.adapter.uses_dora:
+            raise ValueError("adapter.uses_dora is for adapter.mode = 'lora'")
+        if is_full and self.model.dtype == "float16":
+            raise ValueError(
+                "model.dtype = 'float16' is for adapter.mode = 'lora': weights that are trained themselves are kept in "
+                "float32; take 'bfloat16', which computes in half precision, or 'float32'"
+            )
+        if self.train.shard_weights and not is_full:
+            raise ValueError(
+                "train.shard_weights is for adapter.mode = 'full': with LoRA every process holds the model"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _held_out_is_held_out(self) -> Config:
         both = sorted(set(self.score.scorers) & set(self.evaluate.held_out))
         if both:

@@ -29,10 +29,13 @@ NOT_DECIDING = {"checkpoint_every", "seed", "cache_reference", "shard_weights"}
 
 
 def make_accelerator(config: Config, device: str) -> Accelerator:
-    """Return the accelerator of this device, with mixed precision where the model's weights are bfloat16."""
+    """Return the accelerator of this device, with mixed precision where the model's weights are bfloat16.
+
+    float16 weights compute in float16 as they are, and the LoRA beside them in its own float32.
+    """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    precision = {"float32": "no", "bfloat16": "bf16"}[config.model.dtype]
+    precision = {"float32": "no", "bfloat16": "bf16", "float16": "no"}[config.model.dtype]
     one_copy = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # gradients lie where they are exchanged
     return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[one_copy])
 

@@ -34,6 +34,11 @@ def wrap(denoiser: nn.Module, settings: AdapterSettings, targets: Sequence[str],
         )
     if settings.uses_dora and settings.mode == "full":
         raise TrainingError("adapter.uses_dora is for adapter.mode = 'lora'")
+    if settings.mode == "full" and any(parameter.dtype is torch.float16 for parameter in denoiser.parameters()):
+        raise TrainingError(
+            "model.dtype = 'float16' is for adapter.mode = 'lora': weights that are trained themselves are kept in "
+            "float32; take 'bfloat16', which computes in half precision, or 'float32'"
+        )
     if settings.uses_gradient_checkpointing:
         _checkpoint_gradients(denoiser)
     policy = _lora(denoiser, settings, targets, seed) if settings.mode == "lora" else denoiser.requires_grad_(True)

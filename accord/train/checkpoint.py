@@ -1,7 +1,7 @@
 """Checkpoints: a folder `step-00000100` with the state's tensors and one JSON file, whole or absent.
 
     state.safetensors   parameter/NAME, optimizer/NAME/KEY, ema/NAME, reference/NAME
-    checkpoint.json     step, SHA-256 of the tensors, the optimiser's plain numbers, what the run is
+    checkpoint.json     step, SHA-256 of the tensors, the optimiser's plain numbers, loss scale, what the run is
 
 No pickle: reading a checkpoint runs no code. A run that continues from one computes what it would have computed
 without stopping, bit for bit on a CPU: everything else it needs is a function of the step.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from accord.errors import ArtifactError, StaleArtifact
 from accord.files import TEMPORARY, explaining, read_json, remove_temporary, replacing, sha256, write_json
 from accord.manifest import plain
+from accord.train.loss_scale import LossScale
 from accord.train.sharding import shared_like, whole
 from accord.train.state import TrainState
 
@@ -48,6 +50,8 @@ def save_checkpoint(
         with replacing(temporary / TENSORS) as file:
             save_file(tensors, file)
         facts = {"step": state.step, "sha256": sha256(temporary / TENSORS), "optimizer": numbers, "identity": identity}
+        if state.loss_scale.is_needed:
+            facts["loss_scale"] = asdict(state.loss_scale)
         write_json(temporary / FACTS, facts)
         _remove(path)
         os.replace(temporary, path)
@@ -81,6 +85,8 @@ def load_checkpoint(folder: Path, state: TrainState, identity: Mapping[str, Any]
     _require_fitting(path, _below(tensors, "parameter"), state.parameters)
     _restore(state, tensors, facts["optimizer"])
     state.step = facts["step"]
+    if state.loss_scale.is_needed:
+        state.loss_scale = LossScale(**facts["loss_scale"])
     return path
 
 

@@ -73,10 +73,13 @@ def train(
                     require_agreement(errors, is_exact=not settings.compile)
                 output = method.loss(errors, batch.targets, settings.beta)
                 done.append(kept(batch, output, gradient_sizes(errors, output), fractions))
-                accelerator.backward(output.loss / num_parts)
+                accelerator.backward(output.loss / num_parts * state.loss_scale.value)
 
+        state.loss_scale.undo(state.parameters.values())
         norm = whole(accelerator.clip_grad_norm_(list(state.parameters.values()), settings.max_grad_norm))
         means, bins = step_means(done, norm, accelerator)
+        if state.loss_scale.was_too_large(means["loss"], means["gradient_norm"]):
+            continue  # the same step again
         require_finite(state.step + 1, means, done)
         rate = learning_rate(state.step, settings)
         state.advance(rate)

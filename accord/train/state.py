@@ -14,6 +14,7 @@ from accord.models.interface import DiffusionModel
 from accord.train.adapters import trainable, wrap
 from accord.train.distance import Distance
 from accord.train.ema import Ema
+from accord.train.loss_scale import LossScale
 from accord.train.method import Method
 from accord.train.optimizer import make_optimizer
 from accord.train.reference import Reference
@@ -32,6 +33,7 @@ class TrainState:
     reference: Reference
     ema: Ema | None
     distance: Distance  # of the policy from the denoiser it began as
+    loss_scale: LossScale
     step: int = 0  # optimiser steps made
 
     def advance(self, learning_rate: float) -> None:
@@ -40,6 +42,7 @@ class TrainState:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.step += 1
+        self.loss_scale.after_step()
         self.reference.after_step(self.step, self.policy)
         if self.ema:
             self.ema.update(self.step, self.parameters)
@@ -68,6 +71,7 @@ def begin(
         reference=reference,
         ema=Ema(parameters, settings.ema_decay) if settings.ema_decay else None,
         distance=Distance(policy),
+        loss_scale=LossScale.of(policy),
     )
 
 
@@ -78,8 +82,8 @@ def _check(accelerator: Accelerator) -> None:
         )
     if accelerator.mixed_precision not in ("no", "bf16"):
         raise TrainingError(
-            f"mixed precision '{accelerator.mixed_precision}' is not supported: its loss scale would change what a "
-            "resumed run computes; use 'no' or 'bf16'"
+            f"mixed precision '{accelerator.mixed_precision}' is not supported; use 'no' or 'bf16', and for weights of "
+            "float16 'no'"
         )
     if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise TrainingError(

@@ -1,6 +1,7 @@
 """Adapters for other programs draw the same pictures there."""
 
 import json
+import re
 
 import numpy as np
 import peft
@@ -74,6 +75,26 @@ def test_comfyui_and_diffusers_compute_the_same_from_the_exported_file(family, r
     expected_weights = merged(ours)
     for name, weight in as_comfyui_reads(file, base).items():
         torch.testing.assert_close(weight, expected_weights[name], rtol=1e-5, atol=1e-6)
+
+
+UNET = r"(down_blocks_\d+|up_blocks_\d+|mid_block)_attentions_\d+_transformer_blocks_\d+_attn[12]_to_(q|k|v|out_0)"
+JOINT = r"transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+READ = {  # what ComfyUI's tables of layers know (comfy/lora.py, comfy/utils.py of 2025), of what is trained by default
+    "sd15": rf"lora_unet_{UNET}\.(lora_(down|up)\.weight|alpha)",
+    "sd21": rf"lora_unet_{UNET}\.(lora_(down|up)\.weight|alpha)",
+    "sdxl": rf"lora_unet_{UNET}\.(lora_(down|up)\.weight|alpha)",
+    "sd3": rf"transformer\.{JOINT}\.lora_[AB]\.weight",
+    "flux": rf"transformer\.({JOINT}|single_transformer_blocks\.\d+\.attn\.to_[qkv])\.lora_[AB]\.weight",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_name_in_the_file_is_one_that_comfyui_looks_for(family, run_of, tmp_path):
+    """It passes over other names with a warning in its log, and draws with what is left."""
+    state = safetensors.torch.load_file(export_adapter(run_of(family), tmp_path / "mine", "comfyui"))
+    assert [name for name in state if not re.fullmatch(READ[family], name)] == []
+    layers = {name.split(".lora_")[0].removesuffix(".alpha") for name in state}
+    assert len(state) == len(layers) * (3 if family in ("sd15", "sd21", "sdxl") else 2)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def trained(name, folder, mode, dtype="float32"):
     table = PairTable(PROMPTS, tuple(f"{p}-1" for p in PROMPTS), tuple(f"{p}-0" for p in PROMPTS), np.ones(4))
     data = PairData(table, Latents(model.latent_shape(32, 32)), Texts(model))
     settings = TrainSettings(steps=2, batch_size=2, beta=5.0, learning_rate=2e-2 if mode == "lora" else 1e-3, seed=11)
-    accelerator = Accelerator(cpu=True, mixed_precision="no" if dtype == "float32" else "bf16")
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if dtype == "bfloat16" else "no")
     method = load_method(MethodConfig(loss=Choice(name="logistic")))
     adapter = AdapterSettings(mode, 4, 11.0, uses_gradient_checkpointing=True)
     state = begin(model, method, settings, adapter, accelerator)

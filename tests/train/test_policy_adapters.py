@@ -54,6 +54,28 @@ def test_the_first_factor_is_an_address_and_the_global_generator_is_left_alone(m
     assert 0.5 * bound < inner.abs().max() <= bound
 
 
+def test_layers_of_one_size_have_factors_of_their_own():
+    twins = torch.nn.ModuleDict({"one": torch.nn.Linear(4, 8), "other": torch.nn.Linear(4, 8)})
+    policy = wrap(twins, AdapterSettings("lora", 2, 4.0), ("one", "other"), seed=0)
+    one, other = (tensor for name, tensor in trainable(policy).items() if "lora_A" in name)
+    assert one.shape == other.shape
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("rank", "alpha"), [(2, 4.0), (2, 1.0), (3, 3.0)])
+def test_the_adapter_adds_alpha_over_rank_times_its_product(rank, alpha):
+    linear = torch.nn.ModuleDict({"inner": torch.nn.Linear(4, 8)})
+    weight = linear["inner"].weight.detach().clone()
+    policy = wrap(linear, AdapterSettings("lora", rank, alpha), ("inner",), seed=0)
+    perturb(policy)
+    a, b = (dict(trainable(policy))[f"base_model.model.inner.lora_{part}.default.weight"] for part in "AB")
+    assert a.shape == (rank, 4)
+    with torch.no_grad():
+        expected = weight + alpha / rank * (b @ a)
+        found = policy.get_base_model()["inner"](torch.eye(4)) - linear["inner"].bias
+    torch.testing.assert_close(found.T, expected)
+
+
 def test_the_whole_denoiser_can_be_the_policy_in_float32(make_run):
     run = make_run()
     denoiser = run.model.denoiser.to(torch.bfloat16)
