@@ -7,19 +7,21 @@ diffusers' `from_single_file` converts the weights' names; nothing is ever read 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import diffusers
+import torch
 from diffusers.loaders.single_file_utils import SingleFileComponentError, fetch_diffusers_config
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import nn
 
 from accord.errors import ModelError
+from accord.models.file_kind import check_kind, check_prediction
 from accord.models.fingerprint import model_files
-from accord.models.folders import check_class, fetch_configurations, first_line, is_hub_id, read_index
+from accord.models.folders import check_class, fetch_configurations, first_line, is_hub_id, read_index, read_json
 from accord.models.opened import OpenedPipeline, torch_dtype
 from accord.models.quiet import quiet
 
@@ -39,6 +41,7 @@ PREFIXES: dict[str, tuple[str, ...]] = {
 
 PROBLEMS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SingleFileComponentError)
 """What diffusers raises for a file of another kind: it looks for names that are not there."""
+SECOND = "stabilityai/stable-diffusion-2-1"
 LACKS = "it lacks weights that they ask for"
 
 
@@ -69,16 +72,21 @@ def open_file(
     """
     if settings.revision is not None:
         raise ModelError(f"a revision belongs to a hub id, but '{settings.path}' is a file: leave revision out")
-    folder, commit = configurations(file, settings)
-    index = read_index(folder)
-    check_class(index, family.pipeline_class, settings.family, settings.config or settings.path)
     pipeline_class = getattr(diffusers, family.pipeline_class)
     if not hasattr(pipeline_class, "from_single_file"):
         raise ModelError(
             f"diffusers reads no single file of a {family.pipeline_class}: give its folder instead of '{settings.path}'"
         )
-    unwanted = {name for name in skipped if name in index}
+    names = keys(file)
+    check_kind(names, family.pipeline_class, settings.family, settings.path)
+    folder, commit = configurations(file, settings)
+    index = read_index(folder)
+    check_class(index, family.pipeline_class, settings.family, settings.config or settings.path)
+    check_prediction(names, read_json(folder / "scheduler" / "scheduler_config.json"), str(folder), settings.path)
+    absent = {name for name, value in index.items() if isinstance(value, list) and value[0] is None}
+    unwanted = absent | {name for name in skipped if name in index}
     elsewhere = [name for name in lacking(file, index) if name not in unwanted]
+    check_weights(folder, elsewhere, settings.path)
     given: dict[str, Any] = dict.fromkeys(unwanted)
     try:
         with quiet():
@@ -93,8 +101,11 @@ def open_file(
             )
     except PROBLEMS as error:
         raise not_loadable(settings, folder, error) from error
-    if has_holes(pipe):
-        raise not_loadable(settings, folder, LACKS)
+    missing = holes(pipe)
+    if missing:
+        raise not_loadable(settings, folder, f"{LACKS}: {missing[0]} and {len(missing) - 1} more")
+    for module in modules(pipe):
+        module.eval()  # diffusers leaves T5 with its dropout on
     return OpenedPipeline(pipe, settings, folder, commit, parts, file)
 
 
@@ -109,25 +120,44 @@ def configurations(file: Path, settings: OpenSettings) -> tuple[Path, str | None
 
 
 def inferred(file: Path) -> str:
-    """Return the hub id of the model that diffusers takes this file for, by the names of its weights."""
-    try:
-        return fetch_diffusers_config(load_file(file))["pretrained_model_name_or_path"]
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"the model file '{file}' is damaged: {first_line(error)}") from error
+    """Return the hub id of the model that diffusers takes this file for, by its weights' names and shapes.
+
+    Raises ModelError for Stable Diffusion 2, where those of two models are the same.
+    """
+    with header(file) as opened:
+        names = list(opened.keys())
+        shapes = {name: torch.empty(opened.get_slice(name).get_shape(), device="meta") for name in names}
+    hub_id = fetch_diffusers_config(shapes)["pretrained_model_name_or_path"]
+    if hub_id == SECOND:
+        raise ModelError(
+            f"nothing in '{file}' tells whether this Stable Diffusion 2 predicts v (768 pixels) or the noise (base, "
+            f"512): set model.config to a diffusers folder or hub id, as {SECOND} or {SECOND}-base"
+        )
+    return hub_id
 
 
 def keys(file: Path) -> list[str]:
     """Return the names of the file's weights, from its header."""
+    with header(file) as opened:
+        return list(opened.keys())
+
+
+@contextmanager
+def header(file: Path) -> Iterator[Any]:
+    """Give the opened file, of which names and shapes are read without the weights. Raises ModelError if damaged."""
     try:
         with safe_open(file, "pt") as opened:
-            return list(opened.keys())
+            yield opened
     except (SafetensorError, OSError) as error:
         raise ModelError(f"the model file '{file}' is damaged: {first_line(error)}") from error
 
 
 def holds(names: Iterable[str], component: str) -> bool:
     """Say whether a component's weights are among these."""
-    return any(name.startswith(PREFIXES[component]) for name in names)
+    names, prefixes = list(names), PREFIXES[component]
+    if component == "text_encoder_2" and not any(name.startswith("text_encoders.clip_g.") for name in names):
+        prefixes += PREFIXES["text_encoder_3"]  # FLUX: its second is T5
+    return any(name.startswith(prefixes) for name in names)
 
 
 def lacking(file: Path, index: Mapping[str, Any]) -> list[str]:
@@ -172,14 +202,33 @@ def load_denoiser(denoiser_class: Any, opened: OpenedPipeline, denoiser_part: st
         raise not_loadable(opened.settings, opened.folder, error) from error
 
 
-def has_holes(pipe: Any) -> bool:
-    """Say whether a loaded component has weights without a value, which diffusers leaves where a file lacks them."""
-    modules = (component for component in pipe.components.values() if isinstance(component, nn.Module))
-    return any(weight.is_meta for module in modules for weight in module.parameters())
+def check_weights(folder: Path, components: Iterable[str], path: str) -> None:
+    """Raise ModelError unless the folder has weights of these components, which the file at `path` lacks."""
+    for name in components:
+        if not any((folder / name).glob(f"*{SUFFIX}")):
+            optional = name == "text_encoder_3"
+            advice = (
+                "; to go without, write [null, null] for it and its tokenizer in model_index.json" if optional else ""
+            )
+            raise ModelError(
+                f"the model file '{path}' lacks the {name}, and '{folder}' has no weights of it: set model.config to a "
+                f"folder that has{advice}"
+            )
+
+
+def holes(pipe: Any) -> list[str]:
+    """Return the names of loaded weights without a value, which diffusers leaves where a file lacks them."""
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    return [f"{part}.{name}" for part, of in parts.items() for name, weight in of.named_parameters() if weight.is_meta]
+
+
+def modules(pipe: Any) -> list[nn.Module]:
+    """Return a pipeline's networks."""
+    return [component for component in pipe.components.values() if isinstance(component, nn.Module)]
 
 
 def not_loadable(settings: OpenSettings, folder: Path, error: Exception | str) -> ModelError:
     """Return the one line for what diffusers says."""
     why = error if isinstance(error, str) else first_line(error)
-    why = LACKS if "meta tensor" in why else why
+    why = f"it lacks the weight {why}" if isinstance(error, KeyError) else LACKS if "meta tensor" in why else why
     return ModelError(f"the model file '{settings.path}' cannot be loaded with the configurations in '{folder}': {why}")

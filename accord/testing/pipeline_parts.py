@@ -34,10 +34,10 @@ def clip_text(projection: bool, hidden_act: str = "quick_gelu", width: int = WID
     return transformers.CLIPTextModelWithProjection(config) if projection else transformers.CLIPTextModel(config)
 
 
-def t5_text() -> Any:
-    """Return a text encoder of T5 for `t5_tokenizer`."""
+def t5_text(width: int = WIDTH) -> Any:
+    """Return a text encoder of T5 for `t5_tokenizer`, L tokens to (B, L, width)."""
     config = transformers.T5Config(
-        vocab_size=len(t5_tokenizer()), d_model=WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=4
+        vocab_size=len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=37, num_layers=1, num_heads=4
     )
     return transformers.T5EncoderModel(config)
 

@@ -120,7 +120,12 @@ def sdxl() -> Any:
 
 
 def sd3(with_t5: bool = True, **transformer_options: Any) -> Any:
-    """Return Stable Diffusion 3 in small: three text encoders, the last one optional, rectified flow with shift 3."""
+    """Return Stable Diffusion 3 in small: three text encoders, the last one optional, rectified flow with shift 3.
+
+    As in the real one the two CLIP encoders differ in width, T5 is as wide as both or wider, and the first one's
+    pooled vector is not projected.
+    """
+    second_width, joint_width = 48, 96
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=SIZE // 2,
         patch_size=2,
@@ -128,28 +133,24 @@ def sd3(with_t5: bool = True, **transformer_options: Any) -> Any:
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
-        joint_attention_dim=2 * WIDTH,
+        joint_attention_dim=joint_width,
         caption_projection_dim=32,
-        pooled_projection_dim=2 * WIDTH,
+        pooled_projection_dim=WIDTH + second_width,
         out_channels=16,
         pos_embed_max_size=96,
         **transformer_options,
     )
-    if with_t5:
-        text_encoder_3 = transformers.T5EncoderModel(
-            transformers.T5Config(
-                vocab_size=len(t5_tokenizer()), d_model=2 * WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=4
-            )
-        )
+    text_encoder = clip_text(projection=True)
+    torch.nn.init.eye_(text_encoder.text_projection.weight)
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=autoencoder(16, scaling_factor=1.5305, shift_factor=0.0609),
-        text_encoder=clip_text(projection=True),
+        text_encoder=text_encoder,
         tokenizer=clip_tokenizer(),
-        text_encoder_2=clip_text(projection=True, hidden_act="gelu"),
+        text_encoder_2=clip_text(projection=True, hidden_act="gelu", width=second_width),
         tokenizer_2=clip_tokenizer(),
-        text_encoder_3=text_encoder_3 if with_t5 else None,
+        text_encoder_3=t5_text(joint_width) if with_t5 else None,
         tokenizer_3=t5_tokenizer() if with_t5 else None,
     )
 

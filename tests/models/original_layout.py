@@ -81,9 +81,9 @@ def clip_weights(text_encoder, prefix):
         yield f"{prefix}transformer.text_model.{name}", tensor
 
 
-def open_clip_weights(text_encoder, prefix):
-    """Yield the weights of a second text encoder: queries, keys and values in one matrix."""
-    state = bare(text_encoder)
+def open_clip_weights(text_encoder, prefix, more=None):
+    """Yield the weights of a second text encoder, and more: queries, keys and values in one matrix."""
+    state = bare(text_encoder) | (more or {})
     yield f"{prefix}text_projection", state.pop("text_projection.weight").T.contiguous()
     yield f"{prefix}positional_embedding", state.pop("embeddings.position_embedding.weight")
     for name in [name for name in state if ".q_proj." in name]:

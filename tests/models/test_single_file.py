@@ -5,7 +5,7 @@ import shutil
 import diffusers
 import pytest
 import torch
-from original_layout import write_denoiser_only, write_original
+from original_layout import open_clip_weights, unet_weights, vae_weights, write_denoiser_only, write_original
 from safetensors.torch import load_file, save_file
 from tiny_models import SAMPLER, TEXTS
 
@@ -17,6 +17,7 @@ from accord.models import ModelSettings, open_model
 from accord.models.export import export_pipeline
 from accord.models.quiet import quiet
 from accord.runfile import parse_config
+from accord.testing.pipeline_parts import WIDTH
 
 FAMILIES = ("sd15", "sd21", "sdxl")
 
@@ -205,5 +206,52 @@ def test_a_file_that_lacks_weights_is_refused(missing, file_of, bare, tmp_path):
 
 
 def test_a_file_of_another_model_is_refused(file_of, bare):
-    with pytest.raises(ModelError, match=r"sdxl\.safetensors' cannot be loaded with the configurations in '.*sd15"):
+    with pytest.raises(
+        ModelError, match=r"a StableDiffusionPipeline, but '.*sdxl\.safetensors' is an SDXL model: choose"
+    ):
         open_single("sd15", file_of("sdxl"), bare("sd15"))
+
+
+def test_openclip_texts_of_the_second_version_are_read(folder_of, bare, shared, place):
+    with quiet():
+        pipe = diffusers.DiffusionPipeline.from_pretrained(folder_of("sd21"))
+    state = dict([*unet_weights(pipe.unet), *vae_weights(pipe.vae)])
+    projection = {"text_projection.weight": torch.randn(WIDTH, WIDTH)}  # in the file, but of no use to the model
+    state |= dict(open_clip_weights(pipe.text_encoder, "cond_stage_model.model.", projection))
+    state["cond_stage_model.model.logit_scale"] = torch.tensor(4.6)
+    save_file(state, place / "openclip.safetensors")
+    model = open_single("sd21", place / "openclip.safetensors", bare("sd21"))
+    assert model.prediction == shared("sd21").prediction == "v_prediction"
+    drawn, expected = (m.generate(TEXTS[:2], [1, 2], SAMPLER).latents for m in (model, shared("sd21")))
+    torch.testing.assert_close(drawn, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["lora_unet_down_blocks_0.lora_down.weight"], "is a LoRA: set model.path to the model that it belongs to"),
+        (["double_blocks.0.img_attn.qkv.weight", "img_in.weight"], "is a FLUX.1 model: choose the family that fits"),
+        (["model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"], "is a Stable Diffusion 3 model: choose"),
+        (["double_blocks.0.img_attn.qkv.weight", "double_stream_modulation_img.lin.weight"], "is a FLUX.2 model: no"),
+        (["encoder.conv_in.weight", "decoder.conv_in.weight"], "is an autoencoder alone"),
+        (["model.diffusion_model.input_blocks.1.1.proj_in.weight_scale"], "holds quantised weights"),
+    ],
+)
+def test_what_is_no_such_model_is_told_by_its_names(names, said, bare, tmp_path):
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match=rf"other\.safetensors' {said}"):
+        open_single("sd15", tmp_path / "other.safetensors", bare("sd15"))
+
+
+@pytest.mark.parametrize(("mark", "key"), [("v_pred", "prediction_type"), ("ztsnr", "rescale_betas_zero_snr")])
+def test_a_file_marked_as_predicting_v_is_not_taken_for_one_of_epsilon(mark, key, file_of, bare, tmp_path):
+    save_file(load_file(file_of("sdxl")) | {mark: torch.zeros(0)}, tmp_path / "marked.safetensors")
+    with pytest.raises(ModelError, match=rf"marked\.safetensors' is marked '{mark}', but .*{key} = "):
+        open_single("sdxl", tmp_path / "marked.safetensors", bare("sdxl"))
+
+
+def test_nothing_tells_which_stable_diffusion_2_a_file_is(tmp_path):
+    key = "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({key: torch.zeros(320, 1024)}, tmp_path / "second.safetensors")
+    with pytest.raises(ModelError, match=r"whether this Stable Diffusion 2 predicts v .* set model\.config"):
+        open_single("sd21", tmp_path / "second.safetensors", None)
