@@ -72,7 +72,7 @@ def use_code(use: Use, model: Mapping[str, Any], drawing: Mapping[str, Any], dty
         options.append(f"config={literal(PurePath(str(model['config'])).name)}")
     if use.kind == "denoiser":
         part, name = use.denoiser
-        lines += [f'{part} = {name}.from_pretrained(".", torch_dtype=torch.{dtype}){HERE}']
+        lines += [f'{part} = {name}.from_pretrained(".", dtype=torch.{dtype}){HERE}']
         options.append(f"{part}={part}")
     how = "from_single_file" if is_file else "from_pretrained"
     lines.append(_open(f"{opener}.{how}", "base", dtype, options))
@@ -82,7 +82,7 @@ def use_code(use: Use, model: Mapping[str, Any], drawing: Mapping[str, Any], dty
 
 
 def _open(opener: str, path: str, dtype: str, options: Sequence[str] = ()) -> str:
-    return f"pipe = {opener}({', '.join([path, *options, f'torch_dtype=torch.{dtype}'])})"
+    return f"pipe = {opener}({', '.join([path, *options, f'dtype=torch.{dtype}'])})"
 
 
 def _draw(drawing: Mapping[str, Any]) -> list[str]:

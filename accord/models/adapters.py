@@ -126,8 +126,6 @@ def load_denoiser(denoiser_class: Any, folder: Path, dtype: torch.dtype) -> nn.M
         raise ModelError(f"'{folder}' must hold a {denoiser_class.__name__}, but holds a {found}")
     try:
         with quiet():
-            return denoiser_class.from_pretrained(
-                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
-            )
+            return denoiser_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"the denoiser in '{folder}' cannot be loaded: {first_line(error)}") from error

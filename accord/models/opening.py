@@ -45,7 +45,7 @@ def open_pipeline(family: Family, settings: OpenSettings, parts: frozenset[Part]
         with quiet():
             pipeline_class = getattr(diffusers, family.pipeline_class)  # imported here, which logs warnings
             pipe = pipeline_class.from_pretrained(
-                folder, torch_dtype=types, use_safetensors=True, local_files_only=True, **arguments, **family.options
+                folder, dtype=types, use_safetensors=True, local_files_only=True, **arguments, **family.options
             )
     except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
         raise ModelError(f"the model '{settings.path}' cannot be loaded: {first_line(error)}") from error

@@ -95,7 +95,7 @@ def open_file(
                 str(file),
                 config=str(folder),
                 local_files_only=True,
-                torch_dtype=torch_dtype(settings.dtype),
+                dtype=torch_dtype(settings.dtype),
                 **given,
                 **family.options,
             )
@@ -183,7 +183,7 @@ def components(
     others = [name for name, value in index.items() if isinstance(value, list) and name not in names]
     pipe = pipeline_class.from_pretrained(
         folder,
-        torch_dtype=torch_dtype(dtype),
+        dtype=torch_dtype(dtype),
         use_safetensors=True,
         local_files_only=True,
         **dict.fromkeys(others),
@@ -196,7 +196,7 @@ def load_denoiser(denoiser_class: Any, opened: OpenedPipeline, denoiser_part: st
     try:
         with quiet():
             return denoiser_class.from_single_file(
-                str(opened.file), config=str(opened.folder), subfolder=denoiser_part, torch_dtype=opened.dtype
+                str(opened.file), config=str(opened.folder), subfolder=denoiser_part, dtype=opened.dtype
             )
     except PROBLEMS as error:
         raise not_loadable(opened.settings, opened.folder, error) from error

@@ -21,10 +21,10 @@ def save_base(parts: Path, target: Path, objective: str) -> None:
     The curves of the training are put beside them, as `curves.jsonl`.
     """
     pipeline: Any = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(parts / "vae", torch_dtype=torch.float16),
+        vae=AutoencoderKL.from_pretrained(parts / "vae", dtype=torch.float16),
         text_encoder=CLIPTextModel.from_pretrained(parts / "text_encoder"),
         tokenizer=make_tokenizer(),
-        unet=UNet2DConditionModel.from_pretrained(parts / "unet", torch_dtype=torch.float16),
+        unet=UNet2DConditionModel.from_pretrained(parts / "unet", dtype=torch.float16),
         scheduler=make_scheduler(objective),
         safety_checker=None,
         feature_extractor=None,
@@ -39,6 +39,6 @@ def save_base(parts: Path, target: Path, objective: str) -> None:
 
 def open_base(folder: Path) -> Any:
     """The StableDiffusionPipeline in `folder`, in float32 and without a progress bar."""
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -94,7 +94,7 @@ def test_the_card_says_what_was_done(tmp_path):
             "The weights are those of the last step.",
             "arxiv.org/abs/2311.12908",
         ),
-        *("arxiv.org/abs/2106.09685", 'revision="abc"', "torch_dtype=torch.bfloat16", "guidance_scale=7.5"),
+        *("arxiv.org/abs/2106.09685", 'revision="abc"', "dtype=torch.bfloat16", "guidance_scale=7.5"),
     ):
         assert said in card, said
     assert "Not measured" in card
@@ -128,7 +128,7 @@ def test_a_base_in_one_file_is_opened_as_one(tmp_path):
         "revision": "",
     }
     code_of_it = code_of(card_of(write_run(tmp_path, model)))
-    call = 'StableDiffusionXLPipeline.from_single_file(base, config="like", torch_dtype=torch.bfloat16)'
+    call = 'StableDiffusionXLPipeline.from_single_file(base, config="like", dtype=torch.bfloat16)'
     assert call in code_of_it
     assert "from diffusers import StableDiffusionXLPipeline\n" in code_of_it
     assert 'base = "mine.safetensors"' in code_of_it

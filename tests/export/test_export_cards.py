@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ def run_code(folder, base, monkeypatch):
         os.symlink(base, folder / base.name)
     monkeypatch.chdir(folder)
     names: dict = {}
-    exec(block, names)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".* is deprecated")  # a reader should not be warned of our code
+        exec(block, names)
     assert (folder / "image.png").is_file()
     names["pipe"].set_progress_bar_config(disable=True)
     return names["pipe"]

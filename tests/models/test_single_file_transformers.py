@@ -23,7 +23,8 @@ from accord.testing.official_names import official_shapes
 NAMES = Path(__file__).parent / "names"
 SD3 = {
     "sample_size": 128, "num_attention_heads": 24, "attention_head_dim": 64, "num_layers": 24,
-    "pos_embed_max_size": 192, "caption_projection_dim": 1536, "joint_attention_dim": 4096, "pooled_projection_dim": 2048, "in_channels": 16,
+    "pos_embed_max_size": 192, "caption_projection_dim": 1536,
+    "joint_attention_dim": 4096, "pooled_projection_dim": 2048, "in_channels": 16,
 }  # fmt: skip
 SD35 = SD3 | {"pos_embed_max_size": 384, "qk_norm": "rms_norm", "dual_attention_layers": tuple(range(13))}
 SD35_LARGE = SD3 | {"num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "qk_norm": "rms_norm"}

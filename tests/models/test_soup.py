@@ -135,7 +135,8 @@ def test_plain_diffusers_and_accord_draw_the_same_with_a_soup(family, folder_of,
     base = model.generate(TEXTS[:1], [1], SAMPLER)
     model.load_adapter(tmp_path / "soup")
     drawn = model.generate(TEXTS[:1], [1], SAMPLER)
-    assert (drawn.latents - base.latents).abs().mean() > 0.01
+    pixels = drawn.images[0].astype(int)
+    assert np.abs(pixels - base.images[0]).max() > 4  # of which 1 is rounding
     pipeline = plain_pipeline(folder_of(family))
     pipeline.load_lora_weights(tmp_path / "soup")
     with quiet():
@@ -143,7 +144,7 @@ def test_plain_diffusers_and_accord_draw_the_same_with_a_soup(family, folder_of,
             TEXTS[0], num_inference_steps=3, guidance_scale=3.0, height=32, width=32,
             generator=torch.Generator().manual_seed(1),
         ).images[0]  # fmt: skip
-    assert np.abs(drawn.images[0].astype(int) - np.asarray(plain).astype(int)).max() <= 1
+    assert np.abs(pixels - np.asarray(plain).astype(int)).max() <= 1
 
 
 def test_a_soup_of_one_is_that_one(folder_of, tmp_path):
@@ -226,7 +227,7 @@ def test_whole_denoisers_are_averaged_and_keep_their_type(dtype, tolerance, opti
     assert (len(files) > 1) is bool(options)
     assert {t.dtype for path in files for t in safetensors.torch.load_file(path).values()} == {dtype}
     model = open_model(ModelSettings("sd15", str(folder_of("sd15"))))
-    found = type(model.denoiser).from_pretrained(tmp_path / "soup", torch_dtype=dtype)
+    found = type(model.denoiser).from_pretrained(tmp_path / "soup", dtype=dtype)
     for name, tensor in doubles(found).items():
         expected = 0.75 * weights[0][name] + 0.25 * weights[1][name]
         torch.testing.assert_close(tensor, expected, rtol=tolerance, atol=1e-8)

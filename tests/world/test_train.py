@@ -92,7 +92,7 @@ def test_losses_fall_and_curves_count_samples(trained: Path) -> None:
 
 
 def test_folder_opens_in_diffusers_and_draws(trained: Path) -> None:
-    pipeline = StableDiffusionPipeline.from_pretrained(trained, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(trained, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(["a circle", ""], num_inference_steps=2, height=32, width=32, output_type="np").images
     assert images.shape == (2, 32, 32, 3)
