@@ -21,6 +21,7 @@ from accord.files import read_json, remove_temporary, sha256, write_json
 from accord.manifest import FILE, Manifest, digest, load_manifest, plain, versions
 
 BEGUN = "begun.json"
+CONTENT = "content"  # among settings: what the run file names -> the hash of what is in it
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _found(folder: Path, manifest: Manifest | None) -> dict[str, Any] | None:
 def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
     old, new = _flat(found["settings"]), _flat(wanted["settings"])
     changed = [
-        f"{name} was {_short(old.get(name))} and is now {_short(new.get(name))}"
+        _change(name, old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ] + [
@@ -164,6 +165,14 @@ def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
         f"{folder} was made differently: {'; '.join(changed)}. "
         "Add --redo to replace it, or use another folder (--set folder=...)"
     )
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    """Return in words that a setting changed; a hash says nothing to a reader."""
+    if name.startswith(f"{CONTENT}."):
+        file = name.removeprefix(f"{CONTENT}.")
+        return f"the content of {file} has changed" if old and new else f"the content of {file} was not compared before"
+    return f"{name} was {_short(old)} and is now {_short(new)}"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

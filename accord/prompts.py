@@ -38,13 +38,18 @@ def read_prompt_file(path: Path) -> PromptList:
     }
     if path.suffix not in readers:
         raise ConfigError(f"prompts file {path}: needs one of {', '.join(readers)}, found '{path.suffix}'")
-    if not path.is_file():
-        raise ConfigError(f"no prompts file {path}; set prompts.train and prompts.evaluate to files that exist")
     try:
-        rows = list(readers[path.suffix](path))
+        rows = list(readers[path.suffix](existing(path)))
     except (OSError, ValueError, UnicodeError, csv.Error) as error:
         raise ConfigError(f"prompts file {path} cannot be read: {error}") from error
     return make_prompts(rows, path.name, str(path))
+
+
+def existing(path: Path) -> Path:
+    """Return the path of a prompts file. Raises ConfigError if it is not there."""
+    if not path.is_file():
+        raise ConfigError(f"no prompts file {path}; set prompts.train and prompts.evaluate to files that exist")
+    return path
 
 
 def make_prompts(rows: Sequence[dict[str, Any]], source: str, origin: str) -> PromptList:

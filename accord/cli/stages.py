@@ -11,10 +11,12 @@ from rich.table import Column, Table
 
 from accord.cli.terminal import console, progress_bars
 from accord.config import Config
+from accord.engine.long_prompts import long_prompts_note
 from accord.engine.outside import scorer_options
 from accord.engine.processes import is_main, leave
 from accord.engine.scorers import scorer_notes
 from accord.files import read_json
+from accord.manifest import load_manifest
 from accord.outcome import Outcome, read_seconds
 from accord.pipeline import STAGES, plan, run_stages
 from accord.runfile import load_config
@@ -48,6 +50,7 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
         for name, outcome in run_stages(config, names or tuple(STAGES), redo, bar_of):
             outcomes[name] = outcome
             console.print(_line(name, outcome))
+            _print_long_prompts(name, outcome)
     leave()
     if not outcomes:
         console.print(f"nothing to do: this method has no work for `accord {' '.join(names or ())}`")
@@ -84,6 +87,14 @@ def _line(name: str, outcome: Outcome) -> str:
     if outcome.was_reused:
         return f"[green]✓[/] {name}: finished before, reused ({escape(counts)})"
     return f"[green]✓[/] {name}: {escape(counts)} in {read_seconds(outcome.folder):.0f} s"
+
+
+def _print_long_prompts(name: str, outcome: Outcome) -> None:
+    """Say how many prompts are cut off, of those that were drawn or imported just now."""
+    manifest = load_manifest(outcome.folder.parent / "base") if name == "evaluate" else outcome.manifest
+    note = "" if manifest is None or outcome.was_reused else long_prompts_note(manifest)
+    if note:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 
 
 def _words(counts: Mapping[str, Any]) -> str:

@@ -33,6 +33,12 @@ def open_run_model(config: Config, parts: Collection[Part], device: str | None =
     return open_model(settings, parts)
 
 
+def open_tokenizers(config: Config) -> DiffusionModel:
+    """Return the run's model without any weights: what it reads of a text, which sizes it has, what it is."""
+    parts: tuple[Part, ...] = ("tokenizer",)
+    return open_run_model(config, parts, "cpu")
+
+
 def model_identity(config: Config) -> dict[str, Any]:
     """Return what decides the model's weights: the run file's words, and the hash of a local folder's files or file.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accord.artifacts import CONTENT
 from accord.errors import ConfigError
-from accord.prompts import PromptList, make_prompts, read_prompt_file
+from accord.files import sha256
+from accord.prompts import PromptList, existing, make_prompts, read_prompt_file
 
 
 def load_prompts(source: str, limit: int | None) -> PromptList:
@@ -17,6 +19,16 @@ def load_prompts(source: str, limit: int | None) -> PromptList:
     if limit is None or limit >= len(found.prompts):
         return found
     return PromptList(found.prompts[:limit], {**found.dropped, "over the limit": len(found.prompts) - limit})
+
+
+def content_of(field: str, source: str) -> dict[str, dict[str, str]]:
+    """Return what stands for the content of a prompts file among a stage's settings, nothing for the embedded world's.
+
+    field: where the run file names it, such as `prompts.train`. Raises ConfigError if there is no such file.
+    """
+    if source.startswith("world:"):
+        return {}
+    return {CONTENT: {field: sha256(existing(Path(source)))}}
 
 
 def _world(source: str) -> PromptList:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from accord.models.interface import SamplerSettings
 from accord.models.opened import OpenedPipeline
+from accord.models.text_limits import TextLimit
 
 
 class Family(Protocol):
@@ -23,6 +24,10 @@ class Family(Protocol):
 
     def encode_prompts(self, opened: OpenedPipeline, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return named tensors (B, ...). Called without gradient."""
+        ...
+
+    def text_limits(self, opened: OpenedPipeline) -> Mapping[str, TextLimit]:
+        """Return tokenizer (as in `text_parts`) -> how much of a text the pipeline reads."""
         ...
 
     def predict(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from accord.errors import ModelError
 from accord.models.interface import SamplerSettings
 from accord.models.opened import OpenedPipeline
+from accord.models.text_limits import TextLimit, longest_sequence
 
 TRAINING_GUIDANCE = 1.0
 """The guidance that the denoiser is told outside sampling: no exaggeration, so that its output is the velocity
@@ -41,6 +42,11 @@ class Flux:
         if opened.config("transformer").get("guidance_embeds", False):
             named["guidance"] = torch.full((len(texts),), TRAINING_GUIDANCE, device=embeds.device)
         return named
+
+    def text_limits(self, opened: OpenedPipeline) -> Mapping[str, TextLimit]:
+        """Return CLIP's limit of 77, and T5's, which the pipeline sets to 512."""
+        clip, t5 = TextLimit(opened.pipe.tokenizer_max_length), TextLimit(longest_sequence(opened.pipe))
+        return {"tokenizer": clip, "tokenizer_2": t5}
 
     def predict(
         self,

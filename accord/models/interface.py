@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:  # torch takes a second to import, and `accord --help` never n
     from accord.diffusion.predictions import Prediction
     from accord.diffusion.schedules import Schedule
     from accord.models.family import Family
+    from accord.models.text_limits import TextLengths
     from accord.types import Conditioning
 
-Part = Literal["denoiser", "text", "vae", "scheduler"]
+Part = Literal["denoiser", "text", "tokenizer", "vae", "scheduler"]
+"""`tokenizer`: those alone, for who only counts; they come with `text`, too."""
+
 ALL_PARTS: tuple[Part, ...] = ("denoiser", "text", "vae", "scheduler")
 
 
@@ -106,6 +109,10 @@ class DiffusionModel(Protocol):
         """Return the named tensors (B, ...) that tell the denoiser what to draw. '' is the unconditional text."""
         ...
 
+    def text_lengths(self, texts: Sequence[str]) -> Mapping[str, TextLengths]:
+        """Return tokenizer -> how many tokens it reads of a text, and how many each of these has."""
+        ...
+
     def predict(self, denoiser: nn.Module, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the denoiser's raw output for noisy latents, (B, C, H, W) float32, without guidance."""
         ...
@@ -153,9 +160,9 @@ def open_model(settings: OpenSettings, parts: Collection[Part] = ALL_PARTS) -> D
     The scheduler's configuration is always read, because it says what the denoiser predicts.
     Raises RegistryError for an unknown family, ModelError if the folder or hub model cannot be opened as this family.
     """
-    unknown = set(parts) - set(ALL_PARTS)
+    unknown = set(parts) - set(get_args(Part))
     if unknown:
-        raise ModelError(f"no part of a model is called {sorted(unknown)}; known: {', '.join(ALL_PARTS)}")
+        raise ModelError(f"no part of a model is called {sorted(unknown)}; known: {', '.join(get_args(Part))}")
     family: type[Family] = registry.load("families", settings.family)
     from accord.models.pipeline_model import PipelineModel  # diffusers takes seconds to import
 

@@ -55,7 +55,8 @@ class OpenedPipeline:
 
     def need(self, *parts: Part) -> None:
         """Raise ModelError unless these parts were opened."""
-        missing = [part for part in parts if part not in self.parts]
+        there = {*self.parts, *(["tokenizer"] if "text" in self.parts else [])}
+        missing = [part for part in parts if part not in there]
         if missing:
             raise ModelError(
                 f"this needs the parts {', '.join(parts)} of '{self.settings.path}', which was opened without "

@@ -69,10 +69,16 @@ def skipped_components(family: Family, parts: Collection[Part]) -> tuple[str, ..
     """Return the components not to load: those of parts not asked for, and those that nothing uses."""
     owned: dict[Part, tuple[str, ...]] = {
         "denoiser": (family.denoiser_part,),
-        "text": family.text_parts,
+        "text": tuple(name for name in family.text_parts if not _is_tokenizer(name)),
         "vae": ("vae",),
     }
+    if not {"text", "tokenizer"} & set(parts):
+        owned["tokenizer"] = tuple(filter(_is_tokenizer, family.text_parts))
     return (*(name for part, names in owned.items() if part not in parts for name in names), *EXTRAS)
+
+
+def _is_tokenizer(name: str) -> bool:
+    return name.startswith("tokenizer")
 
 
 def vae_dtype(folder: Any, settings: OpenSettings, is_wanted: bool) -> torch.dtype:

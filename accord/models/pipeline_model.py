@@ -21,6 +21,7 @@ from accord.models.interface import Generated, OpenSettings, Part, SamplerSettin
 from accord.models.noise_schedule import read_schedule
 from accord.models.opening import EXTRAS, open_pipeline
 from accord.models.quiet import quiet
+from accord.models.text_limits import TextLengths, text_lengths
 from accord.types import Conditioning
 
 
@@ -59,6 +60,12 @@ class PipelineModel:
             raise ModelError("encode_prompts needs a sequence of at least one text")
         with quiet():
             return self._family.encode_prompts(self.opened, list(texts))
+
+    def text_lengths(self, texts: Sequence[str]) -> Mapping[str, TextLengths]:
+        """Return tokenizer -> how many tokens it reads of a text, and how many each of these has."""
+        self.opened.need("tokenizer")
+        with quiet():
+            return text_lengths(self.opened.pipe, self._family.text_limits(self.opened), list(texts))
 
     def predict(self, denoiser: nn.Module, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the denoiser's raw output for noisy latents (B, C, H, W), float32, without guidance.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from accord.models.interface import SamplerSettings
 from accord.models.opened import OpenedPipeline
+from accord.models.text_limits import TextLimit, longest_sequence
 
 
 class Sana:
@@ -37,6 +38,12 @@ class Sana:
             embeds = torch.where(is_empty.view(-1, 1, 1), bare, embeds)
             mask = torch.where(is_empty.view(-1, 1), bare_mask, mask)
         return {"prompt_embeds": embeds, "attention_mask": mask}
+
+    def text_limits(self, opened: OpenedPipeline) -> Mapping[str, TextLimit]:
+        """Return Gemma's limit, which the pipeline sets to 300 less 2, behind its standing instruction."""
+        before = "\n".join(instruction(opened.pipe))
+        tokens = len(opened.pipe.tokenizer.encode(before)) + longest_sequence(opened.pipe) - 2
+        return {"tokenizer": TextLimit(tokens, lambda text: before + text.lower().strip())}
 
     def predict(
         self,

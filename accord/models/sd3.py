@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from accord.models.interface import SamplerSettings
 from accord.models.opened import OpenedPipeline
+from accord.models.text_limits import TextLimit, longest_sequence
 
 
 class StableDiffusion3:
@@ -33,6 +34,11 @@ class StableDiffusion3:
                 list(texts), None, None, device=opened.device, do_classifier_free_guidance=False
             )
         return {"prompt_embeds": embeds, "pooled": pooled}
+
+    def text_limits(self, opened: OpenedPipeline) -> Mapping[str, TextLimit]:
+        """Return CLIP's limit of 77, and T5's, which the pipeline sets to 256."""
+        clip, t5 = TextLimit(opened.pipe.tokenizer_max_length), TextLimit(longest_sequence(opened.pipe))
+        return {"tokenizer": clip, "tokenizer_2": clip, "tokenizer_3": t5}
 
     def predict(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from accord.models.interface import SamplerSettings
 from accord.models.opened import OpenedPipeline
+from accord.models.text_limits import TextLimit
 
 
 class StableDiffusionXL:
@@ -35,6 +36,11 @@ class StableDiffusionXL:
             embeds = embeds.masked_fill(is_empty.view(-1, 1, 1), 0.0)
             pooled = pooled.masked_fill(is_empty.view(-1, 1), 0.0)
         return {"prompt_embeds": embeds, "pooled": pooled}
+
+    def text_limits(self, opened: OpenedPipeline) -> Mapping[str, TextLimit]:
+        """Return the limits of both tokenizers, CLIP's 77."""
+        names = ("tokenizer", "tokenizer_2")
+        return {name: TextLimit(getattr(opened.pipe, name).model_max_length) for name in names}
 
     def predict(
         self,

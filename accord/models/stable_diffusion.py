@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from accord.models.interface import SamplerSettings
 from accord.models.opened import OpenedPipeline
+from accord.models.text_limits import TextLimit
 
 
 class StableDiffusion:
@@ -29,6 +30,10 @@ class StableDiffusion:
         """Return `prompt_embeds` (B, L, D)."""
         embeds, _ = opened.pipe.encode_prompt(list(texts), opened.device, 1, do_classifier_free_guidance=False)
         return {"prompt_embeds": embeds}
+
+    def text_limits(self, opened: OpenedPipeline) -> Mapping[str, TextLimit]:
+        """Return the tokenizer's own limit, CLIP's 77."""
+        return {"tokenizer": TextLimit(opened.pipe.tokenizer.model_max_length)}
 
     def predict(
         self,

@@ -30,6 +30,9 @@ def _prompts(folder: Path, stage: str, which: str) -> Iterator[LeftOut]:
         total = manifest.counts["prompts"] + sum(dropped.values()) if "prompts" in manifest.counts else None
         for reason, count in dropped.items():
             yield LeftOut(stage, f"{which} prompts dropped: {reason}", count, total)
+        if "prompts_cut" in manifest.counts:
+            what = f"ends of {which} prompts, longer than the model reads"
+            yield LeftOut(stage, what, manifest.counts["prompts_cut"], manifest.counts["prompts"])
 
 
 def _imported(folder: Path) -> Iterator[LeftOut]:

@@ -18,9 +18,11 @@ from accord.artifacts import Stage, open_stage
 from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
+from accord.engine.long_prompts import COUNT, long_prompts
 from accord.engine.look import look
+from accord.engine.models import open_tokenizers
 from accord.engine.outside import scorer_options
-from accord.engine.prompts import load_prompts
+from accord.engine.prompts import content_of, load_prompts
 from accord.engine.scorers import scorer_facts, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
 from accord.errors import ConfigError
@@ -41,6 +43,7 @@ def image_settings(config: Config) -> dict[str, Any]:
     return {
         **generation_settings(config),
         **config.prompts.model_dump(include={"evaluate", "num_evaluate"}),
+        **content_of("prompts.evaluate", config.prompts.evaluate),
         "images_per_prompt": config.evaluate.images_per_prompt,
     }
 
@@ -103,7 +106,9 @@ def _draw(config: Config, model: str, redo: bool, progress: Progress) -> None:
         for count in generate_images(config, shards, per_prompt, devices, adapter):
             done += count
             progress(done, total, f"images of the {model} model")
-    stage.finish({"prompts": len(found.prompts), "images": total, "prompts_dropped": found.dropped})
+    long = long_prompts(open_tokenizers(config), found.prompts)
+    counts = {"prompts": len(found.prompts), "images": total, "prompts_dropped": found.dropped}
+    stage.finish({**counts, COUNT: long["prompts"]}, {COUNT: long})
 
 
 def _score(config: Config, model: str, redo: bool, progress: Progress) -> None:

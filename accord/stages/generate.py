@@ -12,12 +12,13 @@ from accord.artifacts import open_stage
 from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
-from accord.engine.models import open_run_model
-from accord.engine.prompts import load_prompts
+from accord.engine.long_prompts import COUNT, long_prompts
+from accord.engine.models import open_tokenizers
+from accord.engine.prompts import content_of, load_prompts
 from accord.engine.sizes import require_sizes
 from accord.outcome import Outcome, reused, timed
 from accord.own.use import pool_settings, pool_sizes, use_pool
-from accord.tables import write_prompts
+from accord.tables import read_prompts, write_prompts
 from accord.types import Progress, no_progress
 
 NAME = "generate"
@@ -31,6 +32,7 @@ def settings(config: Config) -> dict[str, Any]:
         **generation_settings(config),
         **config.generate.model_dump(include={"images_per_prompt", "keep_latents"}),
         **config.prompts.model_dump(include={"train", "num_train"}),
+        **content_of("prompts.train", config.prompts.train),
     }
 
 
@@ -43,10 +45,13 @@ def generate(config: Config, redo: bool = False, progress: Progress = no_progres
     if stage.is_finished:
         return reused(stage.folder)
     if config.generate.imported:
-        require_sizes(open_run_model(config, (), "cpu"), pool_sizes(config))
+        model = open_tokenizers(config)
+        require_sizes(model, pool_sizes(config))
         with timed(stage.folder):
             counts = use_pool(config, stage.folder, progress)
-        return Outcome(stage.finish(counts), stage.folder, was_reused=False)
+            long = long_prompts(model, read_prompts(stage.folder / "prompts.parquet"))
+        manifest = stage.finish({**counts, COUNT: long["prompts"]}, {COUNT: long})
+        return Outcome(manifest, stage.folder, was_reused=False)
     found = load_prompts(config.prompts.train, config.prompts.num_train)
     per_prompt = config.generate.images_per_prompt
     shards = make_shards(stage.folder, found.prompts, per_prompt, config.generate.images_per_shard)
@@ -59,6 +64,9 @@ def generate(config: Config, redo: bool = False, progress: Progress = no_progres
         for count in generate_images(config, shards, per_prompt, devices, None, config.generate.keep_latents):
             done += count
             progress(done, total, "images")
-    fingerprint = {**open_run_model(config, (), "cpu").fingerprint(), "path": config.model.path}  # the name, no place
+    model = open_tokenizers(config)
+    facts = {"model": {**model.fingerprint(), "path": config.model.path}}  # the name, no place
+    facts[COUNT] = long_prompts(model, found.prompts)
     counts = {"prompts": len(found.prompts), "images": total, "prompts_dropped": found.dropped}
-    return Outcome(stage.finish(counts, {"model": fingerprint}), stage.folder, was_reused=False)
+    manifest = stage.finish({**counts, COUNT: facts[COUNT]["prompts"]}, facts)
+    return Outcome(manifest, stage.folder, was_reused=False)

@@ -14,6 +14,7 @@ from accord.models.interface import SamplerSettings
 
 TEXTS = ("a red circle", "two blue squares above a triangle")
 SEEDS = (7, 8)
+MOST_WORDS = 2000
 SMALL = SamplerSettings(num_inference_steps=3, guidance_scale=3.0, height=64, width=64)
 
 
@@ -24,6 +25,7 @@ def check_family(model: Any, settings: SamplerSettings = SMALL) -> None:
     that does nothing.
     """
     _check_conditioning(model)
+    _check_text_limits(model)
     _check_predictions(model, replace(settings, guidance_scale=1.0))
     _check_images(model, settings)
     _check_adapter(model, settings)
@@ -36,6 +38,24 @@ def _check_conditioning(model: Any) -> None:
         assert not value.requires_grad, f"conditioning '{name}' records a gradient"
         assert _close(alone[name][0], value[1]), f"conditioning '{name}' of a text depends on the texts beside it"
     assert any(not torch.equal(value[0], value[2]) for value in together.values()), "'' is encoded as any other text"
+
+
+def _check_text_limits(model: Any) -> None:
+    """A text is read to its end just as long as one of its tokenizers has room for it."""
+    number = 2
+    while any(each.tokens[0] <= each.limit for each in model.text_lengths([_reds(number)]).values()):
+        number += 1
+        assert number < MOST_WORDS, f"text_lengths finds {MOST_WORDS} words shorter than some tokenizer's limit"
+    for length, is_read in ((number - 2, True), (number, False)):
+        one, other = (model.encode_prompts([f"{_reds(length)} {end}"]) for end in ("blue", "green"))
+        differs = any(not torch.equal(one[name], other[name]) for name in one)
+        assert differs == is_read, (
+            f"a text of {length + 1} words is {'not ' * (not differs)}read to its end, other than text_limits says"
+        )
+
+
+def _reds(number: int) -> str:
+    return " ".join(["red"] * number)
 
 
 def _check_predictions(model: Any, settings: SamplerSettings) -> None:

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from accord.cli.app import app
 from accord.errors import ConfigError, ModelError
+from accord.files import read_json
 from accord.models.pipeline_model import PipelineModel
 from accord.pipeline import plan, run_stages
-from accord.runfile import parse_config
+from accord.runfile import dump_config, parse_config
 from accord.tables import read_pairs
 from accord.testing.pipelines import save_tiny_pipeline
 from accord.train.cache import LatentCache, TensorCache
@@ -94,6 +95,22 @@ def test_pairs_of_three_shapes_are_trained_on_without_a_scorer(family, pool, tmp
     assert len(losses) == 6
     assert losses[0] == pytest.approx(np.log(2), abs=1e-6)
     assert (tmp_path / "run" / "train" / "adapter" / "README.md").is_file()
+
+
+def test_captions_that_the_model_cuts_are_counted_and_told(pairs, tmp_path):
+    long = " ".join(f"word{number}" for number in range(200))
+    rows = [{"caption": text, "chosen": "0a.png", "rejected": "0b.png"} for text in (long, "short")]
+    (pairs / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert (
+        runner.invoke(app, ["import", str(pairs / "long.jsonl"), str(tmp_path / "own"), "--size", "64"]).exit_code == 0
+    )
+    model = {"family": "sdxl", "path": str(save_tiny_pipeline("sdxl", tmp_path / "model"))}
+    (tmp_path / "run.toml").write_text(dump_config(config(tmp_path / "run", tmp_path / "own", model=model)))
+    for told in (True, False):  # the second time it is reused
+        done = runner.invoke(app, ["generate", str(tmp_path / "run.toml")])
+        assert done.exit_code == 0, done.output
+        assert ("note: 1 of 2 prompts are longer than the model reads" in done.output) == told
+    assert read_json(tmp_path / "run" / "generate" / "manifest.json")["counts"]["prompts_cut"] == 1
 
 
 def test_a_size_that_the_model_has_no_latents_for_is_told_before_any_work(pairs, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from accord.models import ALL_PARTS, ModelSettings
 from accord.models.pipeline_model import PipelineModel
 from accord.models.sd3 import StableDiffusion3
+from accord.models.text_limits import TextLimit
 from accord.registry import load
 from accord.testing.checks import check_family
 from accord.testing.pipelines import BUILDERS, FAMILY_OF, save_tiny_pipeline
@@ -43,6 +44,10 @@ def same_text(family, opened, texts):
     return StableDiffusion3.encode_prompts(family, opened, ["a square"] * len(texts))
 
 
+def t5_reads(tokens):
+    return lambda family, opened: {"tokenizer_3": TextLimit(tokens)}
+
+
 @pytest.mark.parametrize(
     ("method", "wrong", "message"),
     [
@@ -51,6 +56,8 @@ def same_text(family, opened, texts):
         ("encode_prompts", one_text, "depends on the texts beside it"),
         ("encode_prompts", forgotten_row, "has 1 rows for 3 texts"),
         ("encode_prompts", same_text, "'' is encoded as any other text"),
+        ("text_limits", t5_reads(200), "words is read to its end, other than text_limits says"),
+        ("text_limits", t5_reads(300), "words is not read to its end, other than text_limits says"),
         ("unpack", lambda family, latents, height, width: torch.zeros_like(latents), "predict is not|depends on"),
     ],
 )
