@@ -129,7 +129,7 @@ def test_a_soup_is_the_mean_of_the_merged_weights(family, extra, folder_of, tmp_
 @pytest.mark.parametrize("family", ["sd15", "sd3"])
 def test_plain_diffusers_and_accord_draw_the_same_with_a_soup(family, folder_of, tmp_path):
     for seed in (1, 2):
-        adapter(folder_of, family, Kind(seed, rank=seed), tmp_path / str(seed))
+        adapter(folder_of, family, Kind(seed, rank=seed, alpha=30.0), tmp_path / str(seed))
     soup([tmp_path / "1", tmp_path / "2"], tmp_path / "soup")
     model = open_model(ModelSettings(family, str(folder_of(family))))
     base = model.generate(TEXTS[:1], [1], SAMPLER)
