@@ -101,3 +101,14 @@ def test_unknown_columns_are_told_with_what_is_needed():
         choose_layout(frozenset({"a", "b"}))
     with pytest.raises(DataError, match=r"needs a column with the prompts.*found chosen, rejected"):
         choose_layout(frozenset({"chosen", "rejected"}))
+
+
+def test_a_label_that_names_the_other_image_than_the_row_does_is_none():
+    from accord.own.layouts.pickapic import pickapic
+
+    row = {"caption": "c", "jpg_0": b"0", "jpg_1": b"1", "image_0_uid": "x", "image_1_uid": "y"}
+    for best, label, is_label in (("x", 1, True), ("y", 0, True), ("x", 0, False), ("y", 1, False), ("x", 0.5, True)):
+        found = pickapic({**row, "best_image_uid": best, "label_0": label})
+        assert bool(found.verdicts) == is_label
+        assert found.unlabelled == ("" if is_label else "label_0 and best_image_uid name different images")
+    assert pickapic({**row, "best_image_uid": "tie", "label_0": 0.5}).verdicts

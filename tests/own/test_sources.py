@@ -123,6 +123,15 @@ def test_a_folder_of_chosen_and_rejected(tmp_path):
     assert told["e"].problem == "several images of one name"
 
 
+def test_files_beside_the_images_are_no_images(tmp_path):
+    root = folder_of_pairs(tmp_path)
+    for name in ("chosen/a.json", "rejected/Thumbs.db", "rejected/a.safetensors"):
+        (root / name).write_text("{}")
+    told = {row.where: row for row in from_every_row(open_source([str(root)], PLAIN))}
+    assert list(told) == ["a", "b", "d", "e", "sub/c"]
+    assert told["a"].values["chosen"] == "chosen/a.png"
+
+
 def test_columns_can_be_called_anew(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [{"caption": "c", "win": "a.png", "lose": "b.png"}])
     options = SourceOptions(rename={"win": "chosen", "lose": "rejected"})

@@ -22,9 +22,17 @@ def pickapic(row: Mapping[str, Any]) -> Record:
         share = share_of(row["label_0"])
         if row.get("label_1") is not None and abs(share + share_of(row["label_1"]) - 1) > 1e-6:
             raise ValueError("the two labels of the row do not add up to 1")
+        _require_best(row, share)
     except ValueError as error:
         return Record(caption, images, unlabelled=str(error))
     return Record(caption, images, (Verdict(0, 1, share),))
+
+
+def _require_best(row: Mapping[str, Any], share: float) -> None:
+    """Raise ValueError if `best_image_uid`, where it names one of the two images, names the one that lost."""
+    uids, best = (row.get("image_0_uid"), row.get("image_1_uid")), row.get("best_image_uid")
+    if best and uids[0] != uids[1] and best in uids and share == float(uids.index(best)):
+        raise ValueError("label_0 and best_image_uid name different images")
 
 
 pickapic.columns = ({"jpg_0", "jpg_1", "label_0"},)  # type: ignore[attr-defined]

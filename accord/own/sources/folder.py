@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from accord.errors import DataError
 from accord.own.record import Row, Source
 
@@ -62,10 +64,11 @@ def _caption(path: Path, name: str) -> str | None:
 
 
 def _images(folder: Path) -> dict[str, list[str]]:
-    """Return name -> images of this name, as paths relative to the folder above."""
+    """Return name -> images of this name, as paths relative to the folder above; by their suffixes, or without any."""
     found: dict[str, list[str]] = defaultdict(list)
+    suffixes = {"", *Image.registered_extensions()}
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.suffix.lower() != TEXT and not file.name.startswith("."):
+        if file.is_file() and file.suffix.lower() in suffixes and not file.name.startswith("."):
             found[str(file.relative_to(folder).with_suffix(""))].append(str(file.relative_to(folder.parent)))
     return found
 
