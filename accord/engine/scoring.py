@@ -229,7 +229,7 @@ def checkpoint_hashes(folder: Path) -> dict[str, str]:
     found = [facts.get("checkpoint", {}) for facts in read_score_facts(folder)]
     if any(each != found[0] for each in found):
         raise ScoringError(
-            f"{folder} was scored with weights that changed on the way; add --redo to score all images again"
+            f"{folder} was scored with weights that changed on the way; remove it and run the same command again"
         )
     return found[0] if found else {}
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from accord.scorers import blip
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, hashes
+from accord.scorers.checkpoint import find_file, from_address, get_and_convert, hashes
 from accord.scorers.noun_chunks import noun_chunks
 from accord.scorers.official import read_state, split
 from accord.scorers.placement import Dtype, placed
@@ -31,12 +31,9 @@ if TYPE_CHECKING:
     from transformers import BlipTextModel, BlipVisionModel
     from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
-FILE = "model_base_vqa_capfilt_large.safetensors"
-SOURCE = "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_base_vqa_capfilt_large.pth"
-HOW = (
-    f"download {SOURCE}, turn it into safetensors with `accord convert model_base_vqa_capfilt_large.pth`, "
-    "and set path to its folder"
-)
+FOLDER = "./weights/blip_vqa"
+FILE = "model_base_vqa_capfilt_large"
+SOURCE = f"https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/{FILE}.pth"
 LENGTH = 35  # tokens of a question
 WORDS = 50  # words of a question
 
@@ -68,7 +65,7 @@ class BlipVqa:
     def __init__(
         self,
         *,
-        path: str = "./weights/blip-vqa",
+        path: str = FOLDER,
         tokenizer_path: str = blip.TOKENIZER,
         device: str = "cpu",
         dtype: Dtype = "float32",
@@ -80,7 +77,8 @@ class BlipVqa:
         questions: one per noun phrase (needs spaCy), or one for the whole prompt. is_rounded: to four digits, as the
         benchmark rounds answers and products; without it, small differences of a reward are kept.
         """
-        file = find_file(path, FILE, instead=HOW)
+        how = get_and_convert(from_address(SOURCE, path), path, f"{FILE}.pth")
+        file = find_file(path, f"{FILE}.safetensors", instead=how)
         self.checkpoint = hashes([file])
         vision, encoder, decoder = parts(read_state(file), file.name)
         self.vision = placed(vision, device, dtype)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from shlex import quote
 
 from accord.errors import ScoringError
 from accord.files import sha256
@@ -67,6 +68,21 @@ def download_command(path: str, names: Iterable[str] = (), revision: str = "main
     """Return the shell command that downloads these files of a hub repository into its cache."""
     words = ["hf", "download", path, *names]
     return " ".join(words if revision == "main" else [*words, "--revision", revision])
+
+
+def get_and_convert(download: str, folder: str, file: str) -> str:
+    """Return the advice for an official pickle: the command that brings `file` into `folder`, and its conversion."""
+    return f"get it with `{download}` and `accord convert {quote(f'{folder}/{file}')}`"
+
+
+def from_hub(repository: str, file: str, folder: str) -> str:
+    """Return the command that downloads one file of a hub repository into a folder."""
+    return f"hf download {repository} {quote(file)} --local-dir {quote(folder)}"
+
+
+def from_address(address: str, folder: str) -> str:
+    """Return the command that downloads the file at an address into a folder."""
+    return f"curl -L --create-dirs -o {quote(f'{folder}/{PurePosixPath(address).name}')} {address}"
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:

@@ -5,6 +5,7 @@ The pickle is read with `weights_only=True`: tensors and plain containers, never
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +42,14 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
 
     try:
         found = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # UnpicklingError, RuntimeError, EOFError: all mean the same here
-        raise ScoringError(
-            f"{source} holds more than tensors, or is damaged ({str(error).splitlines()[0][:120]}); Accord runs no "
-            "code of a weight file: get it as a state dict or as safetensors"
-        ) from error
+    except Exception as error:  # UnpicklingError, RuntimeError, EOFError
+        code = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        if code:
+            raise ScoringError(
+                f"{source} holds more than tensors: it asks for {code[1]}; Accord runs no code of a weight file: "
+                "get it as a state dict or as safetensors"
+            ) from error
+        raise ScoringError(f"{source} is damaged, or no file of PyTorch; get it again") from error
     for nest in NESTS:
         if isinstance(found, Mapping) and isinstance(found.get(nest), Mapping):
             found = found[nest]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, hashes
+from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
 from accord.scorers.clip_names import from_open_clip, h14_config
 from accord.scorers.clip_network import ClipNetwork, clip_of_weights, open_tokenizer
 from accord.scorers.placement import Dtype
@@ -67,9 +67,7 @@ def open_hps(
 
 def how_to_get(name: str, folder: str) -> str:
     """Return the two commands that bring the official file into `folder`."""
-    return (
-        f"get it with `hf download {CHECKPOINT} {name}.pt --local-dir {folder}` and `accord convert {folder}/{name}.pt`"
-    )
+    return get_and_convert(from_hub(CHECKPOINT, f"{name}.pt", folder), folder, f"{name}.pt")
 
 
 def clean_text(text: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from accord.scorers import blip
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import download_command, find_file, hashes
+from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
 from accord.scorers.official import fill, read_state, same_name, split
 from accord.scorers.placement import Dtype, placed
 from accord.scorers.preprocessing import CropToSquare
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import BlipTextModel, BlipVisionModel
 
-FILE = "ImageReward.safetensors"
-HOW = (
-    f"get it with `{download_command('THUDM/ImageReward', ['ImageReward.pt'])} --local-dir FOLDER`, turn it into "
-    "safetensors with `accord convert FOLDER/ImageReward.pt`, and set path to FOLDER"
-)
+CHECKPOINT = "THUDM/ImageReward"
+FOLDER = "./weights/image_reward"
+FILE = "ImageReward"
 LENGTH = 35  # tokens; a longer prompt is cut
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
 
@@ -44,7 +42,7 @@ class ImageReward:
 
     card = ScorerCard(
         name="image_reward",
-        version="THUDM/ImageReward v1.0",
+        version=f"{CHECKPOINT} v1.0",
         summary="General human preference, learned from 137,000 comparisons by experts; 35 tokens of the prompt count.",
         scale="standardised: about -2.3 to 2, mean 0 and deviation 1 over the authors' pictures",
         bradley_terry_scale=1.0333394966054072,  # the head was trained on log-odds and is divided by this afterwards
@@ -52,7 +50,7 @@ class ImageReward:
         licence="Apache-2.0",
         citation="Xu et al., ImageReward, NeurIPS 2023, arXiv 2304.05977",
         licence_of_weights="Apache-2.0",
-        checkpoint="THUDM/ImageReward",
+        checkpoint=CHECKPOINT,
         revision="main",
         memory_gb=0.9,
     )
@@ -61,13 +59,14 @@ class ImageReward:
     def __init__(
         self,
         *,
-        path: str = card.checkpoint,
+        path: str = FOLDER,
         tokenizer_path: str = blip.TOKENIZER,
         device: str = "cpu",
         dtype: Dtype = "float32",
     ) -> None:
-        """Open the checkpoint in `path`, a local folder or a hub id, with BERT's vocabulary in `tokenizer_path`."""
-        file = find_file(path, FILE, instead=HOW)
+        """Open the checkpoint in the folder `path`, with BERT's vocabulary in `tokenizer_path`."""
+        how = get_and_convert(from_hub(CHECKPOINT, f"{FILE}.pt", path), path, f"{FILE}.pt")
+        file = find_file(path, f"{FILE}.safetensors", instead=how)
         self.checkpoint = hashes([file])
         vision, text, head = parts(read_state(file), file.name)
         self.vision, self.text = placed(vision, device, dtype), placed(text, device, dtype)

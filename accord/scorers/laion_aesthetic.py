@@ -15,7 +15,7 @@ import numpy as np
 
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, hashes
+from accord.scorers.checkpoint import find_file, from_address, get_and_convert, hashes
 from accord.scorers.clip_network import as_array, open_clip_network
 from accord.scorers.clip_score import CHECKPOINT
 from accord.scorers.placement import Dtype
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FOLDER = "./weights/laion_aesthetic"
 FILE = "sac+logos+ava1-l14-linearMSE"
 SOURCE = f"https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/{FILE}.pth"
-GET = f"get it with `curl -L --create-dirs -o {FOLDER}/{FILE}.pth {SOURCE}` and `accord convert {FOLDER}/{FILE}.pth`"
 LAYERS = (0, 2, 4, 6, 7)  # the linear layers' places in the original sequence, which has dropout between some of them
 
 
@@ -64,7 +63,7 @@ class LaionAesthetic:
     ) -> None:
         from safetensors.torch import load_file
 
-        file = find_file(head_path, f"{FILE}.safetensors", instead=GET)
+        file = find_file(head_path, f"{FILE}.safetensors", instead=how_to_get(head_path))
         self.head = read_head(load_file(file, device=device))
         self.clip = open_clip_network(path, path, revision, dtype, device)
         self.preprocessing = CropToSquare(self.clip.image_size, rounds_crop=True)
@@ -83,6 +82,11 @@ class LaionAesthetic:
         return rate(self.clip.embed_pixels(crop_to_square(images, self.preprocessing)), self.head)
 
 
+def how_to_get(folder: str) -> str:
+    """Return the two commands that bring the official head into `folder`."""
+    return get_and_convert(from_address(SOURCE, folder), folder, f"{FILE}.pth")
+
+
 Head = list[tuple["Tensor", "Tensor"]]
 
 
@@ -91,7 +95,9 @@ def read_head(weights: Mapping[str, Tensor]) -> Head:
     names = [f"layers.{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")]
     if sorted(weights) != sorted(names):
         odd = sorted(set(names) ^ set(weights))[0]
-        raise ScoringError(f"{FILE} must hold the weights of five linear layers; '{odd}' is missing or too many; {GET}")
+        raise ScoringError(
+            f"{FILE} must hold the weights of five linear layers; '{odd}' is missing or too many; get the official file"
+        )
     return [(weights[f"layers.{i}.weight"].float(), weights[f"layers.{i}.bias"].float()) for i in LAYERS]
 
 

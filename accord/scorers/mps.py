@@ -18,7 +18,7 @@ import numpy as np
 
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_any, hashes
+from accord.scorers.checkpoint import find_any, from_hub, get_and_convert, hashes
 from accord.scorers.clip_names import h14_config
 from accord.scorers.clip_network import H14, ClipNetwork, as_array, clip_of_weights, open_tokenizer, unit
 from accord.scorers.placement import Dtype, torch_dtype
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 FOLDER = "./weights/mps"
 FILE = "MPS_overall_state_dict"
-GET = (
-    f"get it with `modelscope download --model AI-ModelScope/MPS {FILE}.pt --local_dir {FOLDER}` and "
-    f"`accord convert {FOLDER}/{FILE}.pt`, or `hf download RE-N-Y/mpsv1 model.safetensors --local-dir {FOLDER}`"
-)
 CONDITION = (
     "light, color, clarity, tone, style, ambiance, artistry, shape, face, hair, hands, limbs, structure, instance, "
     "texture, quantity, attributes, position, number, location, word, things."
@@ -72,7 +68,7 @@ class Mps:
     ) -> None:
         from safetensors.torch import load_file
 
-        file = find_any(path, (f"{FILE}.safetensors", "model.safetensors"), instead=GET)
+        file = find_any(path, (f"{FILE}.safetensors", "model.safetensors"), instead=how_to_get(path))
         weights, cross = split_weights(load_file(file))
         model = clip_of_weights(weights, h14_config(weights), dtype, str(file))
         self.cross_model = open_cross_model(cross, dtype).to(device)
@@ -133,13 +129,23 @@ def concerns(text_tokens: Tensor, condition: Tensor, threshold: float) -> Tensor
     return products / products.amax(dim=-1, keepdim=True) > threshold
 
 
+def how_to_get(folder: str) -> str:
+    """Return the commands that bring a copy of the weights without code into `folder`; either copy will do."""
+    copy = get_and_convert(
+        f"modelscope download --model AI-ModelScope/MPS {FILE}.pt --local_dir {folder}", folder, f"{FILE}.pt"
+    )
+    return f"{copy}, or `{from_hub('RE-N-Y/mpsv1', 'model.safetensors', folder)}`"
+
+
 def split_weights(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the CLIP part and the cross-attention part. Raises ScoringError on any other weight."""
     clip = {n.removeprefix("model."): w for n, w in weights.items() if n.startswith("model.")}
     cross = {n.removeprefix("cross_model."): w for n, w in weights.items() if n.startswith("cross_model.")}
     odd = sorted(n for n in weights if not n.startswith(("model.", "cross_model.")))
     if odd or not clip or not cross:
-        raise ScoringError(f"these are not the weights of MPS ({odd[:1] or 'one of its two parts is missing'}); {GET}")
+        raise ScoringError(
+            f"these are not the weights of MPS ({odd[:1] or 'one of its two parts is missing'}); get the official file"
+        )
     return {name: weight for name, weight in clip.items() if not name.endswith("position_ids")}, cross
 
 
@@ -153,7 +159,9 @@ def open_cross_model(weights: dict[str, Tensor], dtype: Dtype) -> Any:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ScoringError(f"these are not the weights of MPS: {str(error).splitlines()[1].strip()}; {GET}") from error
+        raise ScoringError(
+            f"these are not the weights of MPS: {str(error).splitlines()[1].strip()}; get the official file"
+        ) from error
     for parameter in model.parameters():  # not the buffers: 16 bits are too few for the frequencies of the positions
         parameter.data = parameter.data.to(torch_dtype(dtype))
     return model.eval().requires_grad_(False)

@@ -92,7 +92,8 @@ class VqaScoreFlanT5:
         placement = Placement(device, dtype, spread, quantise)
         placement.options()  # refuse what cannot be obeyed before gigabytes are read
         self.is_row_by_row = placement.is_row_by_row
-        files = sharded(path or self.card.checkpoint, _how(self.card.checkpoint))
+        folder = path or f"./weights/clip_flant5_{size}"
+        files = sharded(folder, _how(self.card.checkpoint, folder))
         words = tokenizer_path or f"google/flan-t5-{size}"
         self.tokenizer = opened(lambda: T5Tokenizer.from_pretrained(words), words, "tokenizer")
         self.network = ClipFlanT5(read_state(*files), files[0].name, placement)
@@ -135,8 +136,5 @@ class VqaScoreFlanT5:
         return torch.tensor(self.tokenizer(text)["input_ids"])
 
 
-def _how(path: str) -> str:
-    return (
-        f"get them with `hf download {path} --local-dir FOLDER`, turn each of its .bin files into safetensors with "
-        "`accord convert FOLDER/NAME.bin`, and set path to FOLDER"
-    )
+def _how(official: str, folder: str) -> str:
+    return f"get them with `hf download {official} --local-dir {folder}` and `accord convert {folder}/*.bin`"

@@ -36,9 +36,18 @@ def test_tied_and_transposed_tensors_are_written_out(tmp_path):
 @pytest.mark.parametrize("content", [{"state_dict": WEIGHTS, "model": Greeting()}, torch.nn.Linear(2, 2)])
 def test_a_file_with_code_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "whole.pt")
-    with pytest.raises(ScoringError, match="holds more than tensors, or is damaged"):
+    with pytest.raises(ScoringError, match=r"holds more than tensors: it asks for \S+\.(Greeting|Linear);"):
         convert(tmp_path / "whole.pt")
     assert not (tmp_path / "whole.safetensors").exists()
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "half.pt")
+    content = (tmp_path / "half.pt").read_bytes()
+    for part in (content[: len(content) // 2], b"<html>not found</html>", b""):
+        (tmp_path / "half.pt").write_bytes(part)
+        with pytest.raises(ScoringError, match=r"half.pt is damaged, or no file of PyTorch; get it again"):
+            convert(tmp_path / "half.pt")
 
 
 @pytest.mark.parametrize(("content", "message"), [([1, 2], "holds a list"), ({"epoch": 3}, "holds no tensors")])
@@ -54,5 +63,11 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0
     assert "SHA-256" in done.output
     assert (tmp_path / "official.safetensors").is_file()
+    torch.save(WEIGHTS, tmp_path / "second.bin")
+    done = CliRunner().invoke(app, ["convert", *map(str, (tmp_path / "official.pt", tmp_path / "second.bin"))])
+    assert done.output.count("SHA-256") == 2
+    two = [str(tmp_path / "official.pt"), str(tmp_path / "second.bin"), "--output", str(tmp_path / "one.safetensors")]
+    refused = CliRunner().invoke(app, ["convert", *two])
+    assert "--output names one file" in str(refused.exception)
     with pytest.raises(ScoringError, match="there is no file"):
         convert(tmp_path / "none.pt")

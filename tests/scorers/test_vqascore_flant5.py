@@ -275,7 +275,7 @@ def test_shards_are_read_together_and_missing_ones_named(tmp_path, state, images
     index = {name: file for file, held in files.items() for name in held}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": index}))
     told = {"path": str(tmp_path), "tokenizer_path": str(tmp_path), "dtype": "float32"}
-    with pytest.raises(ScoringError, match=r"accord convert FOLDER/NAME\.bin"):
+    with pytest.raises(ScoringError, match=r"accord convert .*/\*\.bin"):
         VqaScoreFlanT5(**told)
     for file, held in files.items():
         save_file({name: state[name] for name in held}, tmp_path / file.replace(".bin", ".safetensors"))
