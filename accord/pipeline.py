@@ -79,7 +79,10 @@ def _run_stage(name: str, config: Config, redo: bool, progress: Progress) -> Out
 
 
 def plan(config: Config) -> list[Step]:
-    """Return what `run_stages` would do now. Reads manifests and prompts, writes nothing, opens no model."""
+    """Return what `run_stages` would do now. Reads manifests and prompts, writes nothing, opens no model.
+
+    An external scorer is started for its card, whose version decides what is stale, and ended without its model.
+    """
     from accord.engine.prompts import load_prompts
 
     e, t = config.evaluate, config.train

@@ -112,7 +112,10 @@ def run(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
 
 @app.command()
 def plan(run_file: RunFile, set_: Set = None) -> None:
-    """Print what would be read, written and computed, without doing it."""
+    """Print what would be read, written and computed, without doing it.
+
+    Only external scorers are started, to ask for their version, and ended at once without their models.
+    """
     print_plan(run_file, set_ or [])
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch, Preprocessing
 from accord.scorers.checkpoint import download_command, find_file, hashes
+from accord.scorers.clip_vision import embed_images
 from accord.scorers.placement import Dtype, torch_dtype
 from accord.scorers.shared import shared
 
@@ -67,8 +68,7 @@ class ClipNetwork:
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Return unit embeddings (B, D) of prepared pixels (B, C, H, W). Gradients reach the pixels."""
-        found = self.model.get_image_features(pixels.to(self.device, self.model.dtype)).pooler_output
-        return unit(found)
+        return unit(embed_images(self.model, pixels.to(self.device, self.model.dtype)))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings (T, D) of texts."""

@@ -10,19 +10,11 @@ As clip_score, with another network: plain GELU, 986 million parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from accord.scorers.batch import Batch
+from accord.scorers import clip_convention
 from accord.scorers.clip_convention import Convention, ConventionalScore, with_convention
-from accord.scorers.clip_network import as_array, open_clip_network
+from accord.scorers.clip_network import open_clip_network
 from accord.scorers.placement import Dtype
 from accord.types import ScorerCard
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CHECKPOINT = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 CARD = ScorerCard(
@@ -68,14 +60,5 @@ class ClipScoreH14:
         """Return the card in this convention."""
         return with_convention(CARD, convention)
 
-    def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
-        """Return (B,) float64."""
-        return self.score_batch(Batch(images, prompts))
-
-    def score_batch(self, batch: Batch) -> np.ndarray:
-        """Return (B,) float64, sharing the images' embeddings with the other scorers of this network."""
-        return as_array(self._score.of_batch(batch))
-
-    def differentiable_scores(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
-        return self._score.of_tensors(images, prompts)
+    score, score_batch = clip_convention.score, clip_convention.score_batch
+    differentiable_scores = clip_convention.differentiable_scores

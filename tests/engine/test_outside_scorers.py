@@ -18,8 +18,10 @@ from accord.errors import ConfigError, ScorerStopped, ScoringError
 from accord.images import ImageRow, encode_image, image_id, write_images
 from accord.outside import ExternalConfig, JudgeConfig
 from accord.runfile import dump_config, parse_config
+from accord.scorers.batch import Batch
 from accord.tables import read_scores
 from accord.testing.endpoint import Response, completion, serving
+from accord.types import RowScore
 
 SERVE = Path(accord.scorers.external.__file__).parent / "scripts" / "accord_serve.py"
 CHILD = """
@@ -128,6 +130,23 @@ def test_a_journal_that_was_cut_off_in_a_line_loses_that_line_only(pool, externa
     found = score(pool, external())
     assert (found["p-0000"][0], found["p-0001"][0]) == (123.5, 20)
     assert asked(pool)[:2] == [20, 90]
+
+
+def test_a_score_is_on_the_disk_before_the_next_one_is_asked_for(tmp_path):
+    """A process that is killed between two answers, paid for, must not lose the first."""
+    table = tmp_path / "part-00000.parquet"
+    seen = []
+
+    class Slow:
+        def score_rows(self, images, prompts):
+            for row in range(len(prompts)):
+                seen.append(RowJournal(table).known)
+                yield RowScore(row, row / 2)
+
+    journal = RowJournal(table)
+    batch = Batch([np.zeros((2, 2, 3), np.uint8)] * 3, ["a", "b", "c"])
+    assert journal.score(Slow(), ["x-0", "x-1", "x-2"], batch) == [0.0, 0.5, 1.0]
+    assert seen == [{}, {"x-0": 0.0}, {"x-0": 0.0, "x-1": 0.5}]
 
 
 def test_a_scorer_that_fails_on_every_image_stops_the_run_and_keeps_what_was_said(pool):

@@ -295,6 +295,27 @@ def test_large_images_pass_while_the_child_talks_without_reading(raw):
     np.testing.assert_array_equal(scorer.score(list(noise), list("abc")), [0.5] * 3)
 
 
+def test_a_child_that_reads_a_little_and_then_talks_a_lot_gets_its_whole_batch(raw):
+    """It makes room for less than we would like to write at once: we must write what fits and listen again."""
+    scorer = raw(
+        "import signal; signal.alarm(20)\n"  # a deadlock ends
+        "ask(); say(HELLO); ask(); say({'type': 'ready'})\n"
+        "head = b''\n"
+        "for _ in range(5):\n"
+        "    time.sleep(0.1)\n"  # until the pipe is full
+        "    head += os.read(0, 8192)\n"
+        "    os.write(1, b'x' * 300000 + b'\\n')\n"
+        "line, _, begun = head.partition(b'\\n')\n"
+        "request = json.loads(line)\n"
+        "sys.stdin.buffer.read(sum(row['bytes'] for row in request['rows']) - len(begun))\n"
+        "for row in range(3): say({'type': 'score', 'id': request['id'], 'row': row, 'score': 0.5})\n"
+        "ask()",
+        max_restarts=0,
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (3, 300, 300, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(scorer.score(list(noise), list("abc")), [0.5] * 3)
+
+
 def test_our_packages_do_not_reach_its_environment_and_its_own_variables_do(raw, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/ours")
     monkeypatch.setenv("HF_HOME", "/models")

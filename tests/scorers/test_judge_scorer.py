@@ -183,6 +183,45 @@ def test_a_question_that_is_refused_is_not_asked_again(judge):
     assert found[1].reason == 'HTTP 400: {"error": "image violates the policy"}'
 
 
+NEWER = Response(
+    b'{"error": {"message": "Unsupported parameter: \'max_tokens\' is not supported with this model. '
+    b'Use \'max_completion_tokens\' instead.", "param": "max_tokens", "code": "unsupported_parameter"}}',
+    400,
+)
+
+
+def test_an_endpoint_that_knows_max_completion_tokens_only_is_asked_so(judge):
+    with serving(lambda q: NEWER if "max_tokens" in q.body else YES) as server:
+        scorer = judge(server, concurrency=1, max_retries=0)
+        assert scorer.score(images(1, 2, 3), ["a", "b", "c"]).tolist() == [0.75] * 3
+        told = [{key for key in question.body if key.startswith("max_")} for question in server.questions]
+    assert told == [{"max_tokens"}, *[{"max_completion_tokens"}] * 3]
+    assert server.questions[1].body["max_completion_tokens"] == 1
+    assert scorer.pauses == []
+    assert scorer.endpoint.budget.spent()["requests"] == 4
+
+
+def test_questions_that_were_on_their_way_with_the_older_name_are_asked_again(judge):
+    gate = threading.Barrier(3, timeout=10)
+
+    def answer(question):
+        if "max_tokens" in question.body:
+            gate.wait()
+            return NEWER
+        return YES
+
+    with serving(answer) as server:
+        assert judge(server, concurrency=3).score(images(1, 2, 3), ["x"] * 3).tolist() == [0.75] * 3
+        assert len(server.questions) == 6
+
+
+def test_an_endpoint_that_refuses_both_names_says_so_once(judge):
+    with serving(lambda q: NEWER) as server:
+        found = rows(judge(server, concurrency=1), [1, 2], ["a", "b"])
+        assert len(server.questions) == 3
+    assert "max_completion_tokens" in found[0].reason
+
+
 def test_an_answer_that_cannot_be_read_is_nan_and_its_text_is_kept(judge):
     with serving(lambda q: completion("I cannot rate people.")) as server:
         found = rows(judge(server, rubric="unified_reward"), [1], ["a"])[0]

@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +28,7 @@ LONGEST_WAIT_SECONDS = 600.0  # that an endpoint may ask for
 MAX_BODY = 1 << 22  # bytes
 QUOTED = 300  # characters of a body in a message
 TOP_LOGPROBS = 20  # the most that the protocol allows
+LIMIT, NEWER_LIMIT = "max_tokens", "max_completion_tokens"  # what the length of an answer is called; some know one only
 
 
 class NoAnswer(Exception):
@@ -60,6 +61,7 @@ class Endpoint:
         self.halted = threading.Event()  # once set, nothing more is asked, and no pause goes on
         self.sleep = sleep or self.halted.wait
         self._was_there = False
+        self._limit = LIMIT
         self._key = _key(name, settings)
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -71,9 +73,21 @@ class Endpoint:
     def ask(self, question: str, pngs: Sequence[bytes], answer_tokens: int, wants_logprobs: bool) -> Answer:
         """Return the answer to a question about these images (encoded PNG).
 
-        Raises NoAnswer if this question finds none, ScorerStopped if no other would either.
+        An endpoint that refuses `max_tokens` and names `max_completion_tokens` is given that from then on. Raises
+        NoAnswer if this question finds none, ScorerStopped if no other would either.
         """
-        body = json.dumps(_body(self.settings.model, question, pngs, answer_tokens, wants_logprobs)).encode()
+        limit = self._limit
+        body = _body(self.settings.model, question, pngs, wants_logprobs)
+        try:
+            return self._ask({**body, limit: answer_tokens})
+        except NoAnswer as error:
+            if limit == NEWER_LIMIT or not error.is_refused or NEWER_LIMIT not in error.reply:
+                raise
+        self._limit = NEWER_LIMIT
+        return self._ask({**body, NEWER_LIMIT: answer_tokens})
+
+    def _ask(self, told: Mapping[str, Any]) -> Answer:
+        body = json.dumps(told).encode()
         failure = _Failure("not asked")
         for attempt in range(self.settings.max_retries + 1):
             if attempt:
@@ -163,14 +177,13 @@ def _key(name: str, settings: JudgeConfig) -> str:
     return key
 
 
-def _body(model: str, question: str, pngs: Sequence[bytes], answer_tokens: int, wants_logprobs: bool) -> dict[str, Any]:
+def _body(model: str, question: str, pngs: Sequence[bytes], wants_logprobs: bool) -> dict[str, Any]:
     urls = [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in pngs]
     content = [*({"type": "image_url", "image_url": {"url": url}} for url in urls), {"type": "text", "text": question}]
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
         "temperature": 0,
-        "max_tokens": answer_tokens,
     }
     return {**body, "logprobs": True, "top_logprobs": TOP_LOGPROBS} if wants_logprobs else body
 
