@@ -5,6 +5,7 @@ Two kinds cover today's models. Timesteps are in the model's own units, as its d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 class Schedule(Protocol):
     """What training needs to know of a noise schedule. Every tensor has shape (B,)."""
+
+    def at_size(self, height: int, width: int) -> Schedule:
+        """Return the schedule of latents of this size; only what `timestep` returns may differ."""
+        ...
 
     def timestep(self, fraction: Tensor) -> Tensor:
         """Return the float32 timestep at this fraction, in (0, 1), of the way from data to noise."""
@@ -42,6 +47,10 @@ class VariancePreserving:
     """
 
     alphas_cumprod: Tensor
+
+    def at_size(self, height: int, width: int) -> VariancePreserving:
+        """Return the same schedule: all sizes have one."""
+        return self
 
     def timestep(self, fraction: Tensor) -> Tensor:
         """Return `floor(T fraction)`, so that a uniform fraction visits each of the T timesteps equally often."""
@@ -70,11 +79,38 @@ class VariancePreserving:
 
 
 @dataclass(frozen=True)
+class GrowingShift:
+    """A timestep shift that grows with the number of tokens: larger images need more noise to lose their layout.
+
+    mu is linear in tokens, from `base` at `base_tokens` to `largest` at `max_tokens`, and beyond; the shift is exp(mu),
+    or mu itself. FLUX's own values; a scheduler of diffusers has them in its configuration.
+
+    >>> [round(GrowingShift(patch=2).shift(side, side), 2) for side in (32, 64, 128)]
+    [1.65, 1.88, 3.16]
+    """
+
+    patch: int  # sides of a token, in latents
+    base_tokens: int = 256
+    max_tokens: int = 4096
+    base: float = 0.5
+    largest: float = 1.15
+    is_exponential: bool = True
+
+    def shift(self, height: int, width: int) -> float:
+        """Return the shift of latents of this height and width."""
+        tokens = (height // self.patch) * (width // self.patch)
+        slope = (self.largest - self.base) / (self.max_tokens - self.base_tokens)
+        mu = self.base + slope * (tokens - self.base_tokens)
+        return math.exp(mu) if self.is_exponential else mu
+
+
+@dataclass(frozen=True)
 class RectifiedFlow:
     """The straight path `x_t = (1 - t) x_0 + t noise`; timesteps are 1000 t, as in diffusers.
 
     shift: how far training and sampling lean to noise (Stable Diffusion 3, arXiv 2403.03206, equation 23); it changes
-    which t are visited, never what a timestep means.
+    which t are visited, never what a timestep means. growth: if it depends on the size, how; `shift` is then the one
+    of the largest size that the model's scheduler names.
 
     >>> import torch
     >>> RectifiedFlow(shift=3.0).timestep(torch.tensor([0.25, 0.5, 0.75]))
@@ -82,6 +118,11 @@ class RectifiedFlow:
     """
 
     shift: float = 1.0
+    growth: GrowingShift | None = None
+
+    def at_size(self, height: int, width: int) -> RectifiedFlow:
+        """Return the schedule with the shift of latents of this height and width."""
+        return self if self.growth is None else RectifiedFlow(self.growth.shift(height, width))
 
     def timestep(self, fraction: Tensor) -> Tensor:
         """Return `1000 t` with `t = shift f / (1 + (shift - 1) f)`."""

@@ -34,7 +34,7 @@ class PipelineModel:
     def __init__(self, family: Family, settings: OpenSettings, parts: frozenset[Part]) -> None:
         self.opened = open_pipeline(family, settings, parts)
         self.family = settings.family
-        self.prediction, self.schedule = read_schedule(self.opened.pipe.scheduler)
+        self.prediction, self.schedule = read_schedule(self.opened.pipe.scheduler, family.patch)
         self.lora_targets = family.lora_targets
         self._family = family
         self._adapter: Path | None = None

@@ -101,7 +101,7 @@ def _invert_block(
         return
     batch = make_batch(data, visited, next(model.denoiser.parameters()).device)
     draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
-    timesteps = model.schedule.timestep(method.timesteps(draws))
+    timesteps = model.schedule.at_size(*batch.chosen.shape[-2:]).timestep(method.timesteps(draws))
     initial = predictor(model, lambda: nullcontext(model.denoiser), twice(batch.conditioning))
     noise = torch.cat(method.noise(noise_request(model, data, seed, batch, timesteps, initial, None))).cpu()
     writer.add([ids[row] for row in missing], {NOISE: noise[missing]})

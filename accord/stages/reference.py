@@ -124,7 +124,7 @@ def _measure_block(
     if not missing:
         return
     draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
-    timesteps = model.schedule.timestep(method.timesteps(draws))
+    timesteps = model.schedule.at_size(*batch.chosen.shape[-2:]).timestep(method.timesteps(draws))
     noise = visit_noise(model, method, data, config.training_seed, batch, timesteps, None)
     task = make_task(model, batch, timesteps, noise, config.method.error_space)
     with torch.no_grad():

@@ -57,7 +57,7 @@ def train(
             # one timestep per pair, one noise per image, both by address
             draws = torch.tensor([visit.draw for visit in visited], dtype=torch.float64)
             fractions = method.timesteps(draws)
-            timesteps = model.schedule.timestep(fractions)
+            timesteps = model.schedule.at_size(*batch.chosen.shape[-2:]).timestep(fractions)
             noise = visit_noise(model, method, data, settings.seed, batch, timesteps, state.policy)
 
             # noisy latents, chosen above rejected: one call of the denoiser serves both

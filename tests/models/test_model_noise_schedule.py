@@ -6,6 +6,7 @@ import math
 import diffusers
 import pytest
 import torch
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from accord.diffusion.noising import add_noise
 from accord.diffusion.predictions import training_target
@@ -57,9 +58,17 @@ def test_noising_equals_the_schedulers(name, shared):
 FRACTIONS = torch.tensor([0.95, 0.6, 0.3, 0.05], dtype=torch.float64)
 
 
+def test_the_shift_of_flux_grows_with_the_size_as_in_its_pipeline(shared):
+    schedule = shared("flux").schedule
+    for height, width in ((128, 128), (64, 64), (104, 152), (16, 32)):
+        mu = calculate_shift((height // 2) * (width // 2))
+        assert schedule.at_size(height, width).shift == pytest.approx(math.exp(mu))
+    assert shared("sd3").schedule.at_size(16, 32) == shared("sd3").schedule
+
+
 @pytest.mark.parametrize(("name", "options"), [("sd3", {}), ("flux", {"mu": 1.15})])
 def test_timesteps_and_noising_equal_the_flow_schedulers(name, options, shared):
-    """The same shift in training as in sampling; FLUX's is that of its largest size, mu = max_shift."""
+    """The same shift in training as in sampling; FLUX's is that of its largest size unless a size is told."""
     model = shared(name)
     scheduler = copy.deepcopy(model.opened.pipe.scheduler)
     scheduler.set_timesteps(sigmas=FRACTIONS.numpy(), **options)
@@ -131,4 +140,6 @@ def test_a_linear_dynamic_shift():
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, time_shift_type="linear", max_shift=2.0
     )
-    assert read_schedule(scheduler)[1].shift == 2.0
+    schedule = read_schedule(scheduler, patch=2)[1]
+    assert schedule.shift == 2.0
+    assert schedule.at_size(32, 32).shift == 0.5  # 256 tokens

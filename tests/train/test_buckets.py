@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from accord.diffusion.schedules import GrowingShift, RectifiedFlow
 from accord.errors import TrainingError
 from accord.train.data import PairData, PairTable, Visits, bucket_of_step
 from accord.types import Pair
@@ -98,3 +99,14 @@ def test_a_pair_of_two_sizes_is_refused():
 
 def test_the_fingerprint_of_a_table_has_its_sizes(make_table):
     assert sized(make_table()).fingerprint() != make_table().fingerprint()
+
+
+def test_a_shift_that_grows_with_the_size_is_that_of_the_latents(make_run):
+    growth = GrowingShift(patch=1)  # latents are 3 x 3
+    schedules = RectifiedFlow(3.0, growth), RectifiedFlow(growth.shift(3, 3)), RectifiedFlow(3.0)
+    runs = [make_run(steps=3) for _ in schedules]
+    for run, schedule in zip(runs, schedules, strict=True):
+        run.model.schedule = schedule
+    growing, same, other = ([log.loss for log in run.logs()] for run in runs)
+    assert growing == same
+    assert growing != other
