@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from accord.models.interface import DiffusionModel
+from accord.train.clipping import clip, gradient_norm
 from accord.train.data import PairData, Visits, make_batch
 from accord.train.denoising import make_task, pair_errors
 from accord.train.health import gradient_sizes
@@ -76,11 +77,12 @@ def train(
                 accelerator.backward(output.loss / num_parts * state.loss_scale.value)
 
         state.loss_scale.undo(state.parameters.values())
-        norm = whole(accelerator.clip_grad_norm_(list(state.parameters.values()), settings.max_grad_norm))
-        means, bins = step_means(done, norm, accelerator)
+        norm = gradient_norm(state.parameters.values())
+        means, bins = step_means(done, whole(norm), accelerator)
         if state.loss_scale.was_too_large(means["loss"], means["gradient_norm"]):
             continue  # the same step again
         require_finite(state.step + 1, means, done)
+        clip(state.parameters.values(), norm, means["gradient_norm"], settings.max_grad_norm)
         rate = learning_rate(state.step, settings)
         state.advance(rate)
         if state.step % DISTANCE_EVERY == 0 or state.step == settings.steps:
