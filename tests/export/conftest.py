@@ -10,25 +10,6 @@ import torch
 from accord.engine.models import local_hash
 from accord.manifest import Manifest
 from accord.models import ModelSettings, open_model
-from accord.testing.pipelines import save_tiny_pipeline
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def folder_of(tmp_path_factory) -> Callable[[str], Path]:
-    """Return the folder of a family's tiny pipeline, made at its first use."""
-    made: dict[str, Path] = {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = save_tiny_pipeline(family, tmp_path_factory.mktemp("tiny") / family)
-        return made[family]
-
-    return folder
 
 
 @pytest.fixture

@@ -1,32 +1,10 @@
 """Tiny pipelines saved once, and opened once where no test changes them."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-import torch
 from tiny_models import FAMILIES
 
 from accord.models import ModelSettings, open_model
-from accord.testing.pipelines import FAMILY_OF, save_tiny_pipeline
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def folder_of(tmp_path_factory) -> Callable[[str], Path]:
-    """Return the folder of a family's tiny pipeline, made at its first use."""
-    made: dict[str, Path] = {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = save_tiny_pipeline(family, tmp_path_factory.mktemp("tiny") / family)
-        return made[family]
-
-    return folder
+from accord.testing.pipelines import FAMILY_OF
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,17 @@
 """One step of the loop against Diffusion-DPO written with diffusers' own parts, as its example script does it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from tiny_data import data_of
 
 from accord.config import Choice, MethodConfig
 from accord.models.interface import ModelSettings, open_model
 from accord.seeding import address, generator
 from accord.testing.pipelines import save_tiny_pipeline
-from accord.train.data import PairData, PairTable
 from accord.train.loop import train
 from accord.train.method import load_method
 from accord.train.settings import AdapterSettings, TrainSettings
@@ -24,32 +21,9 @@ BETA, SEED = 5.0, 11  # float32 errors near 1 are known to 1e-7, so losses to be
 PROMPTS = [f"prompt {letter}" for letter in "abcd"]
 
 
-@dataclass
-class Latents:
-    """Latents of the size of the tiny pipelines, one draw per image."""
-
-    shape: tuple[int, int, int]
-
-    def get(self, ids: Sequence[str]) -> torch.Tensor:
-        return torch.stack(
-            [torch.randn(self.shape, generator=torch.Generator().manual_seed(address(1, i))) for i in ids]
-        )
-
-
-@dataclass
-class Texts:
-    """The text encoders' output for the prompts of this file."""
-
-    model: object
-
-    def get(self, ids: Sequence[str]) -> dict[str, torch.Tensor]:
-        return self.model.encode_prompts(list(ids))
-
-
 def opened(family, folder):
     model = open_model(ModelSettings(family, str(save_tiny_pipeline(family, folder))))
-    table = PairTable(tuple(PROMPTS), tuple(f"{p}-1" for p in PROMPTS), tuple(f"{p}-0" for p in PROMPTS), np.ones(4))
-    return model, PairData(table, Latents(model.latent_shape(32, 32)), Texts(model))
+    return model, data_of(model, PROMPTS)
 
 
 def noised_by_diffusers(pipe, latents, noise, draws):

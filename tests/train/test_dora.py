@@ -6,8 +6,9 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from test_every_family import PLAIN, PROMPTS, SAMPLER, Latents, Texts
+from test_every_family import PLAIN, PROMPTS, SAMPLER
 from test_training_checkpoint import IDENTITY, assert_same, everything, numbers
+from tiny_data import Latents, Texts
 
 from accord.errors import TrainingError
 from accord.models import ModelSettings, open_model

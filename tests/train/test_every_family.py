@@ -1,22 +1,18 @@
 """Every family, from a folder as users have it to pictures that plain diffusers draws with what was trained."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import diffusers
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from tiny_data import data_of
 
 from accord.config import Choice, MethodConfig
 from accord.models import ModelSettings, SamplerSettings, open_model
 from accord.models.quiet import quiet
-from accord.seeding import address
 from accord.testing.pipelines import BUILDERS, FAMILY_OF, save_tiny_pipeline
 from accord.train.adapters import adapter_state
-from accord.train.data import PairData, PairTable
 from accord.train.loop import train
 from accord.train.method import load_method
 from accord.train.settings import AdapterSettings, TrainSettings
@@ -30,34 +26,11 @@ PLAIN = {"sana": {"use_resolution_binning": False}}  # it would draw the nearest
 ABSENT = {"sd3_without_t5": {"text_encoder_3": None, "tokenizer_3": None}}  # diffusers wants to be told
 
 
-@dataclass
-class Latents:
-    """Latents drawn from the image's id."""
-
-    shape: tuple[int, int, int]
-
-    def get(self, ids: Sequence[str]) -> torch.Tensor:
-        return torch.stack(
-            [torch.randn(self.shape, generator=torch.Generator().manual_seed(address(1, i))) for i in ids]
-        )
-
-
-@dataclass
-class Texts:
-    """The text encoders' output."""
-
-    model: object
-
-    def get(self, ids: Sequence[str]) -> dict[str, torch.Tensor]:
-        return self.model.encode_prompts(list(ids))
-
-
 def trained(name, folder, mode, dtype="float32"):
     """Return model, policy state and logs of two steps on the tiny pipeline saved in a folder."""
     AcceleratorState._reset_state(reset_partial_state=True)
     model = open_model(ModelSettings(FAMILY_OF[name], str(save_tiny_pipeline(name, folder)), dtype=dtype))
-    table = PairTable(PROMPTS, tuple(f"{p}-1" for p in PROMPTS), tuple(f"{p}-0" for p in PROMPTS), np.ones(4))
-    data = PairData(table, Latents(model.latent_shape(32, 32)), Texts(model))
+    data = data_of(model, PROMPTS)
     settings = TrainSettings(steps=2, batch_size=2, beta=5.0, learning_rate=2e-2 if mode == "lora" else 1e-3, seed=11)
     accelerator = Accelerator(cpu=True, mixed_precision="bf16" if dtype == "bfloat16" else "no")
     method = load_method(MethodConfig(loss=Choice(name="logistic")))

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_every_family import Latents, Texts
 from test_training_checkpoint import numbers
+from tiny_data import Latents, Texts
 
 from accord.errors import TrainingError
 from accord.models import ModelSettings, open_model

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from test_distance import adapted, relative_distance
 from test_references import recording
+from tiny_data import Latents, Texts
 
 from accord.losses.logistic import logistic
 from accord.models import ModelSettings, open_model
@@ -61,30 +61,6 @@ def test_two_processes_hold_one_reference(make_run, method, tmp_path):
             assert (mean_margin == 0) is (mode == "lora" and log.step in (1, 3)) or log.step == 1
         for name, tensor in state.reference.state().items():
             assert one["held"][name] == pytest.approx(tensor.flatten().tolist(), rel=1e-3, abs=1e-4), name
-
-
-class Latents:
-    """Latents of a model, drawn from the image's id."""
-
-    def __init__(self, shape):
-        self.shape = shape
-
-    def get(self, ids):
-        return torch.stack([torch.randn(self.shape, generator=torch.Generator().manual_seed(hash_of(i))) for i in ids])
-
-
-def hash_of(identity):
-    return int.from_bytes(identity.encode(), "big") % 2**31
-
-
-class Texts:
-    """One conditioning for every prompt."""
-
-    def __init__(self, model):
-        self.told = model.encode_prompts(["a red circle"])
-
-    def get(self, ids):
-        return {name: tensor.repeat_interleave(len(ids), dim=0) for name, tensor in self.told.items()}
 
 
 @pytest.mark.parametrize(
