@@ -165,3 +165,17 @@ def test_flux_without_a_guidance_input(tmp_path, folder_of):
     latents, timesteps, conditioning = inputs(model)
     assert "guidance" not in conditioning
     assert model.predict(model.denoiser, latents, timesteps, conditioning).shape == latents.shape
+
+
+def test_sana_never_sees_the_padding_of_a_text(shared):
+    model = shared("sana")
+    told = model.encode_prompts(TEXTS[:2])
+    latents, timesteps = torch.randn(2, *model.latent_shape(32, 32)), torch.tensor([500.0, 500.0])
+    is_padding = told["attention_mask"] == 0
+    assert is_padding.any(dim=1).all()
+    other = {**told, "prompt_embeds": told["prompt_embeds"].masked_fill(is_padding.unsqueeze(-1), 7.0)}
+    words = {**told, "prompt_embeds": told["prompt_embeds"].masked_fill(~is_padding.unsqueeze(-1), 7.0)}
+    with torch.no_grad():
+        expected, padded, changed = (model.predict(model.denoiser, latents, timesteps, c) for c in (told, other, words))
+    assert torch.equal(padded, expected)
+    assert not torch.equal(changed, expected)
