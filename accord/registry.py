@@ -93,6 +93,7 @@ TABLES: dict[str, dict[str, str]] = {
         "uniform": "accord.diffusion.weighting:uniform",
         "sigmoid": "accord.diffusion.weighting:sigmoid",
         "min_snr": "accord.diffusion.weighting:min_snr",
+        "velocity": "accord.diffusion.weighting:velocity",
     },
     "timestep_samplings": {
         "uniform": "accord.diffusion.timesteps:uniform",

@@ -49,3 +49,18 @@ def min_snr(log_snr: Tensor, *, gamma: float = 5.0) -> Tensor:
     if not gamma > 0:
         raise TrainingError(f"min_snr needs gamma above 0, not {gamma}; the paper has 5")
     return (math.log(gamma) - log_snr).clamp(max=0).exp()
+
+
+def velocity(log_snr: Tensor) -> Tensor:
+    """Return `(1 + sigma / alpha)^2`, (B,) at least 1: growing without bound towards pure noise.
+
+    log_snr: (B,), `log(alpha^2 / sigma^2)`; -inf gives inf, which a schedule that ends in pure noise must not draw.
+    On a model of the noise it makes the error that of the velocity of a rectified flow: the noisy state divided by
+    alpha + sigma is the flow's at t = sigma / (alpha + sigma), where an error of the noise is one of the velocity times
+    1 - t. So a beta of a flow model's own error (`error_space = "native"`) means the same.
+
+    >>> import torch
+    >>> velocity(torch.tensor([torch.inf, 0.0, -2 * torch.log(torch.tensor(3.0))]))
+    tensor([ 1.,  4., 16.])
+    """
+    return (1 + (-log_snr / 2).exp()) ** 2

@@ -59,6 +59,7 @@ def correlation(found: Mapping[str, Any]) -> Correlation:
 def square(scorers: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> Correlation:
     """Return the matrix of these scorers, null as NaN. Raises ValueError unless it is (K, K)."""
     matrix = np.array([[number(value) for value in row] for row in rows], dtype=np.float64)
+    matrix = matrix if len(rows) else matrix.reshape(0, 0)  # labelled pairs need no scorer
     if matrix.shape != (len(scorers), len(scorers)):
         raise ValueError(f"the correlation of {len(scorers)} scorers has shape {matrix.shape}")
     return Correlation(scorers, matrix)

@@ -22,12 +22,17 @@ REWARD = "reward:"
 
 
 def read_groups(run: Path, num_groups: int) -> tuple[Group, ...]:
-    """Return groups spread evenly over the prompts that have pairs. Raises MissingArtifact if a table is not there."""
+    """Return groups spread evenly over the prompts that have pairs; none without rewards to draw them by.
+
+    Raises MissingArtifact if a table is not there.
+    """
     pairs = read_table(run / "select" / "pairs.parquet", columns=["prompt_id", "chosen_id", "rejected_id", "target"])
     with_pairs = set(pairs["prompt_id"].to_pylist())
     prompts = [prompt for prompt in read_prompts(run / "generate" / "prompts.parquet") if prompt.id in with_pairs]
     drawn = [prompts[i] for i in evenly_spaced(len(prompts), num_groups)]
     rewards = _of_prompts(read_table(run / "select" / "rewards.parquet"), drawn)
+    if not any(name.startswith(REWARD) for name in rewards.column_names):
+        return ()
     pairs = _of_prompts(pairs, drawn)
     images = images_by_id(run / "generate", rewards["image_id"].to_pylist())
     side = min(longest_side(rewards.num_rows), 160)

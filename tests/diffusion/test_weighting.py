@@ -1,6 +1,6 @@
 import torch
 
-from accord.diffusion.weighting import sigmoid, uniform
+from accord.diffusion.weighting import sigmoid, uniform, velocity
 
 
 def test_uniform_weighs_all_alike():
@@ -16,3 +16,17 @@ def test_sigmoid_is_one_half_at_its_bias_and_falls_with_signal():
 
 def test_sigmoid_has_limits_at_pure_signal_and_pure_noise():
     assert sigmoid(torch.tensor([float("inf"), float("-inf")])).tolist() == [0.0, 1.0]
+
+
+def test_velocity_turns_an_error_of_the_noise_into_one_of_the_flow():
+    generator = torch.Generator().manual_seed(0)
+    x0, noise, wrong = torch.randn((3, 7, 4), generator=generator)
+    alpha = torch.linspace(0.1, 0.95, 7)[:, None]
+    sigma = (1 - alpha**2).sqrt()
+    t = sigma / (alpha + sigma)
+    x_t = (alpha * x0 + sigma * noise) / (alpha + sigma)
+    torch.testing.assert_close(x_t, (1 - t) * x0 + t * noise)
+    velocity_of_wrong = (wrong - x_t) / (1 - t)  # eps = x_t + (1 - t) v
+    error = ((velocity_of_wrong - (noise - x0)) ** 2).mean(1)
+    weight = velocity(2 * (alpha / sigma).log()[:, 0])
+    torch.testing.assert_close(weight * ((wrong - noise) ** 2).mean(1), error)

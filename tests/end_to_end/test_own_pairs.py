@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 from accord.cli.app import app
 from accord.errors import ConfigError, ModelError
 from accord.files import read_json
+from accord.images import decode_image, iterate_images
 from accord.models.pipeline_model import PipelineModel
 from accord.pipeline import plan, run_stages
+from accord.report.page import write_report
 from accord.runfile import dump_config, parse_config
 from accord.tables import read_pairs
 from accord.testing.pipelines import save_tiny_pipeline
@@ -95,6 +97,29 @@ def test_pairs_of_three_shapes_are_trained_on_without_a_scorer(family, pool, tmp
     assert len(losses) == 6
     assert losses[0] == pytest.approx(np.log(2), abs=1e-6)
     assert (tmp_path / "run" / "train" / "adapter" / "README.md").is_file()
+
+
+def test_a_run_without_scorers_has_a_report_and_its_pairs_come_back(pool, tmp_path):
+    """Of three shapes as before: exported images are in their buckets, so another import cuts nothing."""
+    run = tmp_path / "run"
+    model = {"family": "world", "path": str(save_tiny_pipeline("world", tmp_path / "model"))}
+    told = config(run, pool, model=model)
+    dict(run_stages(told, ("generate", "select", "encode", "train")))
+    write_report(run, tmp_path / "page.html", "Own pairs", 4, 2)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "How the rewards agree" not in page  # there are none
+    assert 'id="training"' in page
+    done = runner.invoke(app, ["export", "pairs", str(run), str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    again = ["import", str(tmp_path / "out" / "pairs"), str(tmp_path / "again"), "--size", "64"]
+    done = runner.invoke(app, again)
+    assert done.exit_code == 0, done.output
+    before, after = (
+        sorted(decode_image(row.content).tobytes() for row in iterate_images(folder / "pool"))
+        for folder in (pool, tmp_path / "again")
+    )
+    assert len(before) == 26
+    assert before == after
 
 
 def test_captions_that_the_model_cuts_are_counted_and_told(pairs, tmp_path):
