@@ -19,35 +19,49 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-VARIANTS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("sd15", "lora"): (
-        *("naive", "naive_as_loaded", "naive_two_copies", "cached", "cached_reference"),
-        *("smpo", "smpo_live"),
-    ),
-    ("sdxl", "lora"): ("naive", "cached", "cached_reference"),
-    ("sd3", "lora"): ("naive", "cached", "cached_reference"),
-    ("sd15", "full"): ("naive", "cached", "cached_reference"),
+if TYPE_CHECKING:
+    from trainer_steps import Task
+
+PLAIN, OURS = ("naive", "naive_channels_last"), ("cached", "cached_reference")
+COMPARED: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
+    "sd15 lora": ("sd15", "lora", 1, (*PLAIN, *OURS)),
+    "sdxl lora": ("sdxl", "lora", 1, (*PLAIN, *OURS)),
+    "sd3 lora": ("sd3", "lora", 1, ("naive", *OURS)),  # a transformer: no memory format to choose
+    "sd15 full": ("sd15", "full", 1, ("naive", *OURS)),
+    "sd15 full x 4": ("sd15", "full", 4, ("naive", *OURS)),
+    "sd15 lora smpo": ("sd15", "lora", 1, ("naive", "naive_two_copies", "smpo", "smpo_live")),
 }
-"""Family and what is trained -> what is compared. "cached" has latents and text cached, as every run of ours."""
+"""Title -> family, what is trained, forward passes per step of the optimiser, and what is compared. "cached" has
+latents and text cached, as every run of ours."""
 
-WARM_UP = 2  # steps before the clock starts
+COMPILED: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
+    "sd15 lora compiled": ("sd15", "lora", 1, (*PLAIN, "cached_compiled", "cached_reference_compiled")),
+}
+"""With `train.compile`, which no plain script does. Only by name: the compiler works for minutes, on a busy machine for
+half an hour."""
+
+WARM_UP = 1  # steps before the clock starts; in the first, FLOPs are counted
 
 
-def work(connection: Connection, family: str, folder: Path, variant: str, mode: str, steps: int) -> None:
+def work(connection: Connection, task: Task, variant: str) -> None:
     """Make steps when told to, and answer with what they cost. Runs in a process of its own."""
     import torch
+    from trainer_models import counter
     from trainer_steps import PAIRS, Clock, naive_steps, our_steps
 
     torch.set_num_threads(1)
     before = start_of_peak()
     clock = Clock()
     kind = naive_steps if variant.startswith("naive") else our_steps
-    made = kind(family, folder, variant, mode, steps, clock)
+    made = kind(task, variant, clock)
+    with nullcontext() if variant.endswith("_compiled") else counter() as counted:
+        next(made)
     while (wanted := connection.recv()) is not None:
         costs = []
         for _ in range(wanted):
@@ -56,10 +70,11 @@ def work(connection: Connection, family: str, folder: Path, variant: str, mode: 
             next(made)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             costs.append({"cpu": cpu, "wall": wall, "outside": cpu - clock.denoiser, "calls": clock.calls})
-            costs[-1]["samples_per_pair"] = clock.samples / PAIRS
+            costs[-1]["samples_per_pair"] = clock.samples / (PAIRS * task.parts)
         connection.send(costs)
     peak = memory("VmHWM")
-    connection.send({"peak_mb": peak, "peak_mb_beyond_libraries": peak - before})
+    flops = counted.get_total_flops() if counted else None
+    connection.send({"peak_mb": peak, "peak_mb_beyond_libraries": peak - before, "flops": flops})
 
 
 def start_of_peak() -> float:
@@ -74,25 +89,24 @@ def memory(field: str) -> float:
     return int(next(line.split()[1] for line in lines if line.startswith(field))) / 1024
 
 
-def compare(family: str, mode: str, variants: tuple[str, ...], repeats: int, steps: int) -> dict[str, Any]:
+def compare(family: str, mode: str, parts: int, variants: tuple[str, ...], repeats: int, steps: int) -> dict[str, Any]:
     """Return what each variant costs: the medians over all its steps, taken in turns."""
     from trainer_models import measured_cost, real_cost, save_model
-    from trainer_steps import PAIRS, fill_errors, fill_noise, prepare
+    from trainer_steps import PAIRS, Task, fill_errors, fill_noise, prepare
 
-    total = WARM_UP + repeats * steps
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_model(family, folder / "model")
-        costs = {"small": asdict(measured_cost(family, folder / "model")), "real": asdict(real_cost(family))}
-        prepare(family, folder)
+        task = Task(family, Path(name), mode, parts, WARM_UP + repeats * steps)
+        save_model(family, task.folder / "model")
+        costs = {"small": asdict(measured_cost(family, task.folder / "model")), "real": asdict(real_cost(family))}
+        prepare(family, task.folder)
         if "smpo" in variants:
-            fill_noise(family, folder, total)
-        if "cached_reference" in variants:
-            fill_errors(family, folder, total)
-        rows = measure(family, folder, mode, variants, repeats, steps)
+            fill_noise(task)
+        fill_errors(task)
+        rows = measure(task, variants, repeats, steps)
     naive = rows["naive"]
     for row in rows.values():
-        row["pairs_per_second"] = PAIRS / row["cpu"]
+        row["pairs_per_second"] = PAIRS * parts / row["cpu"]
+        row["times_naive_in_flops"] = naive["flops"] / row["flops"] if row["flops"] else None
         row["times_naive"] = naive["cpu"] / row["cpu"]
         turns = [theirs / ours for theirs, ours in zip(naive["cpu_by_turn"], row["cpu_by_turn"], strict=True)]
         row["times_naive_by_turn"] = [min(turns), max(turns)]
@@ -100,26 +114,21 @@ def compare(family: str, mode: str, variants: tuple[str, ...], repeats: int, ste
     return {"costs": costs, "variants": rows}
 
 
-def measure(
-    family: str, folder: Path, mode: str, variants: tuple[str, ...], repeats: int, steps: int
-) -> dict[str, dict[str, Any]]:
+def measure(task: Task, variants: tuple[str, ...], repeats: int, steps: int) -> dict[str, dict[str, Any]]:
     """Return variant -> medians over its steps, the share of its time outside the denoiser, and its memory."""
     context = multiprocessing.get_context("spawn")
     pipes = {variant: context.Pipe() for variant in variants}
-    total = WARM_UP + repeats * steps
     processes = [
-        context.Process(target=work, args=(pipes[variant][1], family, folder, variant, mode, total), daemon=True)
-        for variant in variants
+        context.Process(target=work, args=(pipes[variant][1], task, variant), daemon=True) for variant in variants
     ]
     for process in processes:
         process.start()
     gathered: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
-    for turn in range(repeats + 1):
+    for turn in range(repeats):
         for variant, (end, _) in pipes.items():
-            end.send(WARM_UP if turn == 0 else steps)
-            told = end.recv()
-            gathered[variant] += told if turn else []
-        print(f"{family} {mode}: turn {turn} of {repeats}", file=sys.stderr, flush=True)
+            end.send(steps)
+            gathered[variant] += end.recv()
+        print(f"{task.family} {task.mode} x {task.parts}: turn {turn + 1} of {repeats}", file=sys.stderr, flush=True)
     rows = {}
     for variant, (end, _) in pipes.items():
         end.send(None)
@@ -140,21 +149,21 @@ def main() -> None:
     """Compare, print tables, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
-    parser.add_argument("--families", nargs="*", default=["sd15", "sdxl", "sd3"])
-    parser.add_argument("--modes", nargs="*", default=["lora", "full"])
-    parser.add_argument("--repeats", type=int, default=4, help="turns of each variant")
-    parser.add_argument("--steps", type=int, default=2, help="steps per turn")
+    names: dict[str, Any] = {"nargs": "*", "default": list(COMPARED), "choices": [*COMPARED, *COMPILED]}
+    parser.add_argument("--only", **names, help="comparisons to make; the file keeps its figures of the others")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each variant")
+    parser.add_argument("--steps", type=int, default=1, help="steps per turn")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     machine = {"processor": processor(), "threads": 1, "python": platform.python_version()}
-    figures = {}
-    for (family, mode), variants in VARIANTS.items():
-        if family in options.families and mode in options.modes:
-            figures[f"{family} {mode}"] = compare(family, mode, variants, options.repeats, options.steps)
-            show(f"{family} {mode}", figures[f"{family} {mode}"])
-            if options.output:
-                options.output.parent.mkdir(parents=True, exist_ok=True)
-                options.output.write_text(json.dumps({"machine": machine, "figures": figures}, indent=1) + "\n")
+    known = options.output and options.output.is_file()
+    figures = json.loads(options.output.read_text())["figures"] if known else {}  # what is not measured now stays
+    for title in options.only:
+        figures[title] = compare(*(COMPARED | COMPILED)[title], options.repeats, options.steps)
+        show(title, figures[title])
+        if options.output:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.write_text(json.dumps({"machine": machine, "figures": figures}, indent=1) + "\n")
 
 
 def show(title: str, found: dict[str, Any]) -> None:
@@ -164,14 +173,18 @@ def show(title: str, found: dict[str, Any]) -> None:
 
     small, real = found["costs"]["small"], found["costs"]["real"]
     told = f"VAE : denoiser {small['vae']:.2f} (real {real['vae']:.2f}), text {small['text']:.2f} ({real['text']:.2f})"
-    head = ("variant", "CPU s a step", "pairs/s", "x naive", "MB beyond libraries", "of naive", "calls", "outside")
-    rows = Table(*head, title=f"{title}: {told}", title_justify="left")
+    head = ["variant", "CPU s a step", "pairs/s", "x naive", "in FLOPs", "MB beyond libraries", "of naive", "calls"]
+    rows = Table(*head, "outside", title=f"{title}: {told}", title_justify="left")
     for name, row in found["variants"].items():
         rows.add_row(
-            name, f"{row['cpu']:.2f}", f"{row['pairs_per_second']:.2f}", f"{row['times_naive']:.2f}",
-            f"{row['peak_mb_beyond_libraries']:.0f}", f"{row['memory_of_naive']:.2f}", f"{row['calls']:.0f}",
+            name,
+            *(f"{row[key]:.2f}" for key in ("cpu", "pairs_per_second", "times_naive")),
+            f"{row['times_naive_in_flops']:.2f}" if row["times_naive_in_flops"] else "",
+            f"{row['peak_mb_beyond_libraries']:.0f}",
+            f"{row['memory_of_naive']:.2f}",
+            f"{row['calls']:.0f}",
             f"{100 * row['outside_denoiser']:.1f} %",
-        )  # fmt: skip
+        )
     Console(width=120).print(rows)
 
 

@@ -10,15 +10,17 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from accord.models.interface import ModelSettings, open_model
 from accord.models.quiet import quiet
 from accord.testing.pipelines import STABLE_DIFFUSION_BETAS
 from accord.testing.tokenizers import clip_tokenizer, t5_tokenizer
 
-SIZE = 128
+SIZE = 256
 """Pixels of the small models' images; the real ones are counted at 512."""
+
+T5_TOKENS = 256  # what the pipelines of diffusers ask of T5, and so what the denoiser is told beside CLIP's 77
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,19 @@ def clip(width: int, layers: int, projection: bool) -> Any:
 
 
 def sd15() -> Any:
-    """Return Stable Diffusion 1.5, its UNet a fifth as wide."""
+    """Return Stable Diffusion 1.5, a quarter as wide. Its heads are as wide as the real ones, and a quarter as many:
+    with as many, exponentials would cost more than products.
+    """
     return diffusers.StableDiffusionPipeline(
-        vae=vae(24, 4, scaling_factor=0.18215),
-        text_encoder=clip(128, 1, projection=False),
+        vae=vae(32, 4, scaling_factor=0.18215),
+        text_encoder=clip(160, 4, projection=False),
         tokenizer=clip_tokenizer(),
         unet=diffusers.UNet2DConditionModel(
-            sample_size=SIZE // 8, block_out_channels=(64, 128, 256, 256), cross_attention_dim=128, attention_head_dim=8
+            sample_size=SIZE // 8,
+            block_out_channels=(80, 160, 320, 320),
+            cross_attention_dim=160,
+            attention_head_dim=2,
+            norm_num_groups=16,  # the first is the number of heads
         ),
         scheduler=diffusers.PNDMScheduler(**STABLE_DIFFUSION_BETAS, skip_prk_steps=True),
         safety_checker=None,
@@ -80,19 +88,19 @@ def sd15() -> Any:
 
 
 def sdxl() -> Any:
-    """Return SDXL, its UNet a fifth as wide and half as deep."""
+    """Return SDXL, its UNet a fifth as wide and two thirds as deep, its heads as wide as the real ones."""
     unet = diffusers.UNet2DConditionModel(
         sample_size=SIZE // 8, block_out_channels=(64, 128, 256),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 4, 8), use_linear_projection=True, transformer_layers_per_block=(1, 2, 5),
+        attention_head_dim=(1, 2, 4), use_linear_projection=True, transformer_layers_per_block=(1, 2, 7),
         cross_attention_dim=128 + 192, addition_embed_type="text_time", addition_time_embed_dim=32,
         projection_class_embeddings_input_dim=6 * 32 + 192,
     )  # fmt: skip
     return diffusers.StableDiffusionXLPipeline(
         vae=vae(24, 4, scaling_factor=0.13025),
-        text_encoder=clip(128, 2, projection=False),
-        text_encoder_2=clip(192, 3, projection=True),
+        text_encoder=clip(128, 4, projection=False),
+        text_encoder_2=clip(192, 12, projection=True),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
         unet=unet,
@@ -102,13 +110,13 @@ def sdxl() -> Any:
 
 
 def sd3() -> Any:
-    """Return Stable Diffusion 3 medium, its transformer a third as deep and a sixth as wide."""
+    """Return Stable Diffusion 3 medium, its transformer a third as deep and a quarter as wide."""
     transformer = diffusers.SD3Transformer2DModel(
-        sample_size=SIZE // 8, num_layers=8, num_attention_heads=4, attention_head_dim=64, joint_attention_dim=384,
-        caption_projection_dim=256, pooled_projection_dim=128 + 192, out_channels=16, pos_embed_max_size=24,
+        sample_size=SIZE // 8, num_layers=8, num_attention_heads=6, attention_head_dim=64, joint_attention_dim=768,
+        caption_projection_dim=384, pooled_projection_dim=128 + 192, out_channels=16, pos_embed_max_size=48,
     )  # fmt: skip
     t5 = transformers.T5Config(
-        vocab_size=len(t5_tokenizer()), d_model=384, d_kv=32, d_ff=1024, num_layers=2, num_heads=12,
+        vocab_size=len(t5_tokenizer()), d_model=768, d_kv=64, d_ff=2176, num_layers=6, num_heads=12,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     return diffusers.StableDiffusion3Pipeline(
@@ -127,12 +135,33 @@ def sd3() -> Any:
 BUILDERS: dict[str, Callable[[], Any]] = {"sd15": sd15, "sdxl": sdxl, "sd3": sd3}
 
 
+def attention(query: Any, key: Any, value: Any, *others: Any, **out: Any) -> int:
+    """Return the FLOPs of attention on the CPU between tensors of these shapes, as torch counts that on GPUs."""
+    return sdpa_flop_count(query, key, value)
+
+
+def attention_backward(gradient: Any, query: Any, key: Any, value: Any, *others: Any, **out: Any) -> int:
+    """Return the FLOPs of its backward pass, as torch counts that on GPUs."""
+    return sdpa_backward_flop_count(gradient, query, key, value)
+
+
+ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+}
+"""What torch's counter leaves out."""
+
+
+def counter() -> FlopCounterMode:
+    """Return a context that counts floating-point operations in matrix products, convolutions and attention."""
+    return FlopCounterMode(display=False, custom_mapping=ON_CPU)
+
+
 def flops(work: Callable[[], Any]) -> int:
-    """Return the floating-point operations of `work()` in matrix products, convolutions and attention."""
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad(), quiet():
+    """Return the floating-point operations of `work()`, without gradients."""
+    with counter() as counted, torch.no_grad(), quiet():
         work()
-    return counter.get_total_flops()
+    return counted.get_total_flops()
 
 
 def measured_cost(family: str, folder: Path) -> Cost:
@@ -157,10 +186,11 @@ def real_cost(family: str) -> Cost:
 
 
 def text_flops(config: Any) -> int:
-    """Return the FLOPs of encoding one text of 77 tokens. To be called on the meta device."""
-    kind = transformers.T5EncoderModel if isinstance(config, transformers.T5Config) else transformers.CLIPTextModel
-    encoder: Any = kind(config)
-    return flops(lambda: encoder(torch.zeros(1, 77, dtype=torch.long)))
+    """Return the FLOPs of encoding one text, of 77 tokens or `T5_TOKENS`. To be called on the meta device."""
+    is_t5 = isinstance(config, transformers.T5Config)
+    encoder: Any = transformers.T5EncoderModel(config) if is_t5 else transformers.CLIPTextModel(config)
+    tokens = torch.zeros(1, T5_TOKENS if is_t5 else 77, dtype=torch.long)
+    return flops(lambda: encoder(tokens))
 
 
 def real_sd15() -> Callable[[], Any]:
@@ -184,14 +214,14 @@ def real_sdxl() -> Callable[[], Any]:
 
 
 def real_sd3() -> Callable[[], Any]:
-    """Return a forward pass of Stable Diffusion 3 medium's transformer, told 77 + 256 tokens."""
+    """Return a forward pass of Stable Diffusion 3 medium's transformer, told 77 + T5_TOKENS tokens."""
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=128, num_layers=24, num_attention_heads=24, attention_head_dim=64, joint_attention_dim=4096,
         caption_projection_dim=1536, pooled_projection_dim=2048, out_channels=16, pos_embed_max_size=192,
     )  # fmt: skip
     return lambda: transformer(
         hidden_states=torch.empty(1, 16, 64, 64), timestep=torch.empty(1),
-        encoder_hidden_states=torch.empty(1, 333, 4096), pooled_projections=torch.empty(1, 2048),
+        encoder_hidden_states=torch.empty(1, 77 + T5_TOKENS, 4096), pooled_projections=torch.empty(1, 2048),
     )  # fmt: skip
 
 
