@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from accord.diffusion.weighting import sigmoid, uniform, velocity
@@ -30,3 +31,17 @@ def test_velocity_turns_an_error_of_the_noise_into_one_of_the_flow():
     error = ((velocity_of_wrong - (noise - x0)) ** 2).mean(1)
     weight = velocity(2 * (alpha / sigma).log()[:, 0])
     torch.testing.assert_close(weight * ((wrong - noise) ** 2).mean(1), error)
+
+
+def test_velocity_has_limits_at_pure_signal_and_pure_noise():
+    infinite = torch.tensor([float("inf"), float("-inf")])
+    assert velocity(infinite).tolist() == [1.0, 1000.0]
+    assert velocity(infinite, largest=50.0).tolist() == [1.0, 50.0]
+
+
+def test_velocity_is_nowhere_cut_on_the_schedule_of_stable_diffusion():
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alpha_bar = torch.cumprod(1 - betas, 0)
+    weight = velocity((alpha_bar / (1 - alpha_bar)).log())
+    assert (weight.diff() > 0).all()
+    assert weight.max().item() == pytest.approx(242, abs=1)

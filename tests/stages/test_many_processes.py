@@ -166,9 +166,17 @@ def test_a_run_killed_within_an_accumulation_ends_with_the_same_bytes(selected, 
     assert "Signal 9" in done.stderr
     assert [path.name for path in (folder / "train" / "checkpoints").glob("step-*")] != []
     assert not (folder / "train" / "manifest.json").exists()
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
     done = accord_train(folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert promised(folder) == promised(together[0])
+    for _ in run_stages(config(alone), ("encode", "reference", "train")):  # another number of processes goes on, too
+        pass
+    assert [line["loss"] for line in log_of(alone)] == pytest.approx(
+        [line["loss"] for line in log_of(folder)], rel=1e-4
+    )
+    assert log_of(alone)[:2] == log_of(folder)[:2]  # the same log, gone on from its checkpoint
 
 
 def test_what_the_main_process_refuses_is_said_once(selected, tmp_path):
