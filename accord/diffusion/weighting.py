@@ -55,14 +55,14 @@ def velocity(log_snr: Tensor, *, largest: float = 1000.0) -> Tensor:
     """Return `(1 + sigma / alpha)^2`, (B,) in [1, largest]: growing towards pure noise.
 
     log_snr: (B,), `log(alpha^2 / sigma^2)`; infinite values give exactly 1 or `largest`.
-    largest: keeps the weight finite on schedules that end in pure noise; that of Stable Diffusion ends at 242.
+    largest: keeps the weight finite on schedules that end in pure noise; that of Stable Diffusion ends at 244.
     On a model of the noise it makes the error that of the velocity of a rectified flow: the noisy state divided by
     alpha + sigma is the flow's at t = sigma / (alpha + sigma), where an error of the noise is one of the velocity times
     1 - t. So a beta of a flow model's own error (`error_space = "native"`) means the same.
     Source: the conversion of predictions in `accord.diffusion.predictions`, squared.
 
     >>> import torch
-    >>> velocity(torch.tensor([torch.inf, 0.0, -2.1972246, -torch.inf]))
-    tensor([1.0000e+00, 4.0000e+00, 1.6000e+01, 1.0000e+03])
+    >>> velocity(torch.tensor([torch.inf, 0.0, -2.1972246, -torch.inf])).round().tolist()
+    [1.0, 4.0, 16.0, 1000.0]
     """
     return ((1 + (-log_snr / 2).exp()) ** 2).clamp(max=largest)
