@@ -23,6 +23,7 @@ class Use:
     weights: str = ""  # the adapter's file
     denoiser: tuple[str, str] = ("", "")  # of a tuned denoiser: its place in the pipeline, its class in diffusers
     dtype: str = "float32"  # of the weights in the file
+    absent: tuple[str, ...] = ()  # text encoders that a whole pipeline does without
 
 
 def trained_use(folder: Path, family: str) -> Use:
@@ -33,6 +34,16 @@ def trained_use(folder: Path, family: str) -> Use:
         return Use("adapter", LORA_FILE)
     part = registry.load("families", family).denoiser_part
     return Use("denoiser", denoiser=(part, read_json(folder / "config.json")["_class_name"]))
+
+
+def absent_parts(folder: Path, family: str) -> tuple[str, ...]:
+    """Return the text encoders and tokenizers that a pipeline's folder does without, as Stable Diffusion 3 may.
+
+    Plain diffusers opens such a folder only if each is said to be None.
+    """
+    index = folder / "model_index.json"
+    parts = read_json(index) if index.is_file() else {}
+    return tuple(name for name in registry.load("families", family).text_parts if parts.get(name) == [None, None])
 
 
 def base_name(model: Mapping[str, Any]) -> str:
@@ -59,7 +70,8 @@ def use_code(use: Use, model: Mapping[str, Any], drawing: Mapping[str, Any], dty
     names = [opener, *([use.denoiser[1]] if use.kind == "denoiser" else [])]
     lines = ["import torch", f"from diffusers import {', '.join(sorted(names))}"]
     if use.kind == "pipeline":
-        return "\n".join([*lines, "", _open(f"{opener}.from_pretrained", '"."', dtype) + HERE, *_draw(drawing)])
+        opened = _open(f"{opener}.from_pretrained", '"."', dtype, _none(use.absent))
+        return "\n".join([*lines, "", opened + HERE, *_draw(drawing)])
     path = str(model["path"])
     if path.startswith("world:"):
         lines += ["", "from accord.world.base import base_folder", "", f"base = base_folder({literal(path[6:])})"]
@@ -68,6 +80,7 @@ def use_code(use: Use, model: Mapping[str, Any], drawing: Mapping[str, Any], dty
         lines += ["", f"base = {literal(base_name(model))}{note}"]
     revision = model.get("revision")
     options = [f"revision={literal(revision)}"] if revision else []
+    options += _none(absent_parts(Path(path), model["family"]))
     if is_file and model.get("config"):
         options.append(f"config={literal(PurePath(str(model['config'])).name)}")
     if use.kind == "denoiser":
@@ -79,6 +92,10 @@ def use_code(use: Use, model: Mapping[str, Any], drawing: Mapping[str, Any], dty
     if use.kind in ("adapter", "comfyui"):
         lines.append(f'pipe.load_lora_weights(".", weight_name={literal(use.weights)}){HERE}')
     return "\n".join([*lines, *_draw(drawing)])
+
+
+def _none(parts: Sequence[str]) -> list[str]:
+    return [f"{part}=None" for part in parts]
 
 
 def _open(opener: str, path: str, dtype: str, options: Sequence[str] = ()) -> str:

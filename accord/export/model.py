@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from accord.card.use import Use
+from accord.card.use import Use, absent_parts
 from accord.card.write import write_card
 from accord.engine.models import local_hash, model_path
 from accord.errors import ModelError
@@ -25,8 +25,9 @@ def export_model(run: Path | str, out: Path | str, dtype: Dtype = "float32", bas
     model is not known or is another one than training began with, or if `out` is not empty.
     """
     trained = find(run)
-    export_pipeline(base_model(trained, base), trained.folder, Path(out), dtype)
-    add_card(run, Path(out), Use("pipeline", dtype=dtype))
+    model = base_model(trained, base)
+    export_pipeline(model, trained.folder, Path(out), dtype)
+    add_card(run, Path(out), Use("pipeline", dtype=dtype, absent=absent_parts(Path(out), model.family)))
 
 
 def add_card(run: Path | str, out: Path, use: Use) -> None:

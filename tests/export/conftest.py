@@ -10,6 +10,7 @@ import torch
 from accord.engine.models import local_hash
 from accord.manifest import Manifest
 from accord.models import ModelSettings, open_model
+from accord.testing.pipelines import FAMILY_OF
 
 
 @pytest.fixture
@@ -18,18 +19,19 @@ def run_of(folder_of, tmp_path) -> Callable[..., Path]:
 
     def run(family: str, targets: tuple[str, ...] = (), **options) -> Path:
         folder = tmp_path / f"run-{family}"
-        model = open_model(ModelSettings(family, str(folder_of(family))), ("denoiser",))
+        name = FAMILY_OF.get(family, family)
+        model = open_model(ModelSettings(name, str(folder_of(family))), ("denoiser",))
         options = {"r": 4, "lora_alpha": 11.0} | options
         config = peft.LoraConfig(target_modules=[*(targets or model.lora_targets)], **options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             policy = peft.get_peft_model(model.denoiser, config)
-            for name, parameter in policy.named_parameters():
-                if ".lora_B." in name:
+            for key, parameter in policy.named_parameters():
+                if ".lora_B." in key:
                     torch.nn.init.normal_(parameter, std=0.1)
         state = peft.get_peft_model_state_dict(policy)
         model.save_adapter(state, folder / "train" / "adapter", policy.peft_config["default"])
-        base = {"family": family, "path": str(folder_of(family)), "weights": local_hash(folder_of(family))}
+        base = {"family": name, "path": str(folder_of(family)), "weights": local_hash(folder_of(family))}
         Manifest("train", {"model": base}, {}, {}, {}).save(folder / "train")
         return folder
 

@@ -33,7 +33,7 @@ def run_code(folder, base, monkeypatch):
     return names["pipe"]
 
 
-@pytest.mark.parametrize("family", ["sd15", "sd3"])
+@pytest.mark.parametrize("family", ["sd15", "sd3", "sd3_without_t5"])
 @pytest.mark.parametrize("kind", ["diffusers", "comfyui", "model"])
 def test_the_code_of_a_card_draws_what_was_trained(family, kind, run_of, folder_of, tmp_path, monkeypatch):
     run = run_of(family)
