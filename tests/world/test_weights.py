@@ -38,7 +38,7 @@ def test_weights_are_small_and_free_of_pickles(folder: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [None, torch.float32])
 def test_opens_in_diffusers_and_draws_at_its_own_size(folder: Path, dtype: torch.dtype | None) -> None:
-    options = {} if dtype is None else {"torch_dtype": dtype}
+    options = {} if dtype is None else {"dtype": dtype}
     pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, **options)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red circle", num_inference_steps=2).images[0]
