@@ -101,7 +101,8 @@ def _words(counts: Mapping[str, Any]) -> str:
     words = [
         f"{counts[key]} {key.replace('_', ' ')}" for key in SHOWN if key in counts and not isinstance(counts[key], dict)
     ]
-    for key in ("prompts_dropped", "left_out", "dropped", "reasons"):
+    words += [f"{number} prompts {reason}" for reason, number in counts.get("prompts_dropped", {}).items() if number]
+    for key in ("left_out", "dropped", "reasons"):
         words += [f"{number} {reason}" for reason, number in counts.get(key, {}).items() if number]
     return ", ".join(words) or "done"
 

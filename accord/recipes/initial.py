@@ -66,8 +66,7 @@ def initial_run_file(family: str, recipe: str) -> str:
     template = environment.from_string((FOLDER / "families" / "_run.toml.j2").read_text(encoding="utf-8"))
     text = template.render(
         family={
-            "num_train": None,
-            "targets": (),
+            **UNLESS_SAID,
             "model_family": family,
             **sizes,
             "name": family,

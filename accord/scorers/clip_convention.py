@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from accord.scorers.batch import Batch
-from accord.scorers.clip_network import ClipNetwork, as_array
+from accord.scorers.clip_network import ClipNetwork
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
 from accord.types import ScorerCard
@@ -80,24 +78,3 @@ class ConventionalScore:
         if self.convention == "logits":
             return self.clip.logit_scale * cosines
         return {"x100": 100.0, "hessel": 2.5}[self.convention] * cosines.clamp(min=0)
-
-
-class Clip(Protocol):
-    """A scorer of one network. The three functions below are its methods."""
-
-    _score: ConventionalScore
-
-
-def score(self: Clip, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
-    """Return (B,) float64."""
-    return score_batch(self, Batch(images, prompts))
-
-
-def score_batch(self: Clip, batch: Batch) -> np.ndarray:
-    """Return (B,) float64, sharing the images' embeddings with the other scorers of this network."""
-    return as_array(self._score.of_batch(batch))
-
-
-def differentiable_scores(self: Clip, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; resized on tensors, so approximate."""
-    return self._score.of_tensors(images, prompts)

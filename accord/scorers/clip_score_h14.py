@@ -10,7 +10,7 @@ As clip_score, with another network: plain GELU, 986 million parameters.
 
 from __future__ import annotations
 
-from accord.scorers import clip_convention
+from accord.scorers import delegated
 from accord.scorers.clip_convention import Convention, ConventionalScore, with_convention
 from accord.scorers.clip_network import open_clip_network
 from accord.scorers.placement import Dtype
@@ -60,5 +60,5 @@ class ClipScoreH14:
         """Return the card in this convention."""
         return with_convention(CARD, convention)
 
-    score, score_batch = clip_convention.score, clip_convention.score_batch
-    differentiable_scores = clip_convention.differentiable_scores
+    score, score_batch = delegated.score, delegated.score_batch
+    differentiable_scores = delegated.differentiable_scores

@@ -11,14 +11,12 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
 from accord.scorers.clip_names import from_open_clip, h14_config
-from accord.scorers.clip_network import ClipNetwork, as_array, clip_of_weights, open_tokenizer
+from accord.scorers.clip_network import ClipNetwork, clip_of_weights, open_tokenizer
 from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import PadToSquare
 from accord.scorers.shared import shared
@@ -48,27 +46,6 @@ class HumanPreferenceScore:
         pixels = self.clip.embed_pixels(pad_to_square(images, self.preprocessing))
         texts = self.clip.embed_texts([clean_text(prompt) for prompt in prompts])
         return (pixels * texts).sum(dim=-1)
-
-
-class Hps(Protocol):
-    """A scorer of one version. The three functions below are its methods."""
-
-    _score: HumanPreferenceScore
-
-
-def score(self: Hps, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
-    """Return (B,) float64."""
-    return score_batch(self, Batch(images, prompts))
-
-
-def score_batch(self: Hps, batch: Batch) -> np.ndarray:
-    """Return (B,) float64."""
-    return as_array(self._score.of_batch(batch))
-
-
-def differentiable_scores(self: Hps, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Return (B,) for float images (B, 3, H, W) in 0..1, with gradients; always antialiased, so approximate."""
-    return self._score.of_tensors(images, prompts)
 
 
 def hps_card(name: str, file: str, summary: str) -> ScorerCard:

@@ -8,7 +8,7 @@ open_clip's tokenizer does: mended, HTML entities read, quotes straight. Publish
 
 from __future__ import annotations
 
-from accord.scorers import hps
+from accord.scorers import delegated, hps
 from accord.scorers.clip_network import H14
 from accord.scorers.placement import Dtype
 
@@ -35,4 +35,5 @@ class HpsV21:
         self.preprocessing = self._score.preprocessing
         self.checkpoint = self._score.clip.checkpoint
 
-    score, score_batch, differentiable_scores = hps.score, hps.score_batch, hps.differentiable_scores
+    score, score_batch = delegated.score, delegated.score_batch
+    differentiable_scores = delegated.differentiable_scores

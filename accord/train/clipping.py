@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+EPSILON = 1e-6  # torch's own
+
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Return the Euclidean norm of all gradients as one vector, a scalar; shared out where the gradients are."""
@@ -22,6 +24,3 @@ def clip(parameters: Iterable[nn.Parameter], norm: Tensor, value: float, max_nor
     """
     if not value + EPSILON < max_norm:
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-
-
-EPSILON = 1e-6  # torch's own
