@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trainer_steps import Task
 
 PLAIN, OURS = ("naive", "naive_channels_last"), ("cached", "cached_reference")
+OURS_COMPILED = ("cached_compiled", "cached_reference_compiled")
 COMPARED: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "sd15 lora": ("sd15", "lora", 1, (*PLAIN, *OURS)),
     "sdxl lora": ("sdxl", "lora", 1, (*PLAIN, *OURS)),
@@ -41,7 +42,11 @@ COMPARED: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
 latents and text cached, as every run of ours."""
 
 COMPILED: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
-    "sd15 lora compiled": ("sd15", "lora", 1, (*PLAIN, "cached_compiled", "cached_reference_compiled")),
+    "sd15 lora compiled": ("sd15", "lora", 1, (*PLAIN, *OURS_COMPILED)),
+    "sdxl lora compiled": ("sdxl", "lora", 1, (*PLAIN, *OURS_COMPILED)),
+    "sd3 lora compiled": ("sd3", "lora", 1, ("naive", *OURS_COMPILED)),
+    "sd15 full compiled": ("sd15", "full", 1, ("naive", *OURS_COMPILED)),
+    "sd15 full x 4 compiled": ("sd15", "full", 4, ("naive", *OURS_COMPILED)),
 }
 """With `train.compile`, which no plain script does. Only by name: the compiler works for minutes, on a busy machine for
 half an hour."""

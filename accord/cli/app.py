@@ -136,7 +136,7 @@ def show(
 
 @app.command()
 def init(
-    family: Annotated[str, typer.Argument(help="world, sd15, sd21, sdxl, sd3, flux, sana")],
+    family: Annotated[str, typer.Argument(help="world, world_epsilon, sd15, sd21, sdxl, sd3, flux, sana")],
     recipe: Annotated[str, typer.Option(help="`accord list recipes` shows them.")] = "capo",
 ) -> None:
     """Print a complete, commented run file to start from: accord init sdxl --recipe capo > run.toml."""
