@@ -70,7 +70,7 @@ def panels(training: Training, loss: str, mean_target: float) -> tuple[Panel, ..
         Panel(
             "error",
             "Rise of the denoising error",
-            "Policy minus reference. If both rise, training harms the model; chosen should stay at or below 0.",
+            "Policy minus reference. If both rise, the model pays for its margin; chosen should stay at or below 0.",
             (("error_chosen_rise", "chosen", CHOSEN), ("error_rejected_rise", "rejected", REJECTED)),
             0.0,
         ),

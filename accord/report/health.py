@@ -92,10 +92,11 @@ def _direction(end: Late) -> list[Finding]:
         more = "only the rejected ones more so" if growth > 0 else "and the chosen ones no less than the rejected"
         return [
             Finding(
-                "worse",
+                "worse" if growth <= 0 else "warning",
                 f"Both errors rise: the error of rejected images {_moved(end.rejected)}, of chosen ones "
-                f"{_moved(end.chosen)}. Training harms the model: it denoises both worse than its reference, {more}. "
-                f"Raise beta, lower the learning rate or train for fewer steps, or turn on the safeguard {SAFEGUARD}.",
+                f"{_moved(end.chosen)}. The policy denoises both worse than its reference, {more}: unless held-out "
+                "rewards of drawn images rise, this is harm. Raise beta, lower the learning rate or train for fewer "
+                f"steps, or turn on the safeguard {SAFEGUARD}.",
             )
         ]
     if is_harmed:

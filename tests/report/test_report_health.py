@@ -46,7 +46,7 @@ def test_a_healthy_run_has_one_good_line():
             "warning",
             "rejected images get worse",
         ),
-        ({"error_chosen_rise": 0.01, "error_rejected_rise": 0.03}, "logistic", "worse", "Both errors rise"),
+        ({"error_chosen_rise": 0.01, "error_rejected_rise": 0.03}, "logistic", "warning", "Both errors rise"),
         ({"gradient_rejected": 4.0}, "logistic", "warning", "of the gradient comes from rejected"),
         ({"error_chosen_rise": 0.03, "error_rejected_rise": 0.02}, "logistic", "worse", "Both errors rise"),
         (
