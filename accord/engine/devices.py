@@ -22,7 +22,34 @@ def training_device(device: str) -> str:
         return "mps" if torch.backends.mps.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"model.device is '{device}', but torch finds no CUDA device here; use 'auto' or 'cpu'")
+    number = gpu_number(device)
+    if number is not None and number >= torch.cuda.device_count():
+        raise ConfigError(
+            f"model.device is '{device}', but torch finds {torch.cuda.device_count()} CUDA device(s) here, "
+            "counted from 0; use 'cuda' or 'auto'"
+        )
     return device
+
+
+def gpu_number(device: str) -> int | None:
+    """Return the number in the name of one GPU, None for any other device.
+
+    >>> gpu_number("cuda:1"), gpu_number("cuda"), gpu_number("cpu")
+    (1, None, None)
+    """
+    kind, _, number = device.partition(":")
+    return int(number) if kind == "cuda" and number.isdigit() else None
+
+
+def stay_on(device: str) -> None:
+    """Make `cuda` mean this GPU in this process, if the device is one by its number.
+
+    Libraries that are told "cuda", accelerate and the kernels of quantised weights among them, would take the first.
+    """
+    import torch
+
+    if gpu_number(device) is not None:
+        torch.cuda.set_device(device)
 
 
 def worker_devices(device: str, workers: int) -> list[str]:

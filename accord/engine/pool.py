@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from typing import Any
 
+from accord.engine.devices import stay_on
 from accord.errors import AccordError
 
 Worker = Callable[[Any], Any]
@@ -92,6 +93,7 @@ def _load(name: str) -> Callable[..., Worker]:
 def _start(make_worker: str, arguments: dict[str, Any], device: str) -> None:
     global _worker
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    stay_on(device)
     _worker = _load(make_worker)(device=device, **arguments)
 
 

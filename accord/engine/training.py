@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accord.config import Config
+from accord.engine.devices import stay_on
 from accord.errors import TrainingError
 from accord.images import read_seeds, read_sizes
 from accord.noise.prior import NO_PRIOR
@@ -35,6 +36,7 @@ def make_accelerator(config: Config, device: str) -> Accelerator:
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
+    stay_on(device)
     precision = {"float32": "no", "bfloat16": "bf16", "float16": "no"}[config.model.dtype]
     one_copy = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # gradients lie where they are exchanged
     return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[one_copy])

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from accord.artifacts import open_stage, opened_stage
 from accord.config import Config
-from accord.engine.devices import training_device
+from accord.engine.devices import gpu_number, training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.processes import is_main, main_first, num_processes
 from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
+from accord.errors import ConfigError
 from accord.files import explaining, write_bytes
 from accord.manifest import Manifest, versions
 from accord.outcome import Outcome, reused, timed
@@ -101,7 +102,13 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
 
 
 def require_shareable(config: Config) -> None:
-    """Raise TrainingError unless the batch divides evenly among the processes that were launched."""
+    """Raise TrainingError unless the batch divides evenly among the processes that were launched, ConfigError if these
+    are to share one GPU."""
+    if num_processes() > 1 and gpu_number(config.model.device) is not None:
+        raise ConfigError(
+            f"model.device is '{config.model.device}', but {num_processes()} processes were launched, which need a GPU "
+            "each: set it to 'cuda' or 'auto'"
+        )
     train_settings(config).micro_batch_size(num_processes())
 
 
