@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from accord.errors import ArtifactError, MissingArtifact, StaleArtifact
-from accord.files import read_json, remove_temporary, sha256, write_json
+from accord.files import explaining, read_json, remove_temporary, sha256, write_json
 from accord.manifest import FILE, Manifest, digest, load_manifest, plain, versions
 
 BEGUN = "begun.json"
@@ -124,7 +124,8 @@ def locked(run: Path) -> Iterator[None]:
 
     The operating system drops the lock when a process ends, also when it is killed.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    with explaining(run):
+        run.mkdir(parents=True, exist_ok=True)
     holder = run / ".holder"
     try:
         with FileLock(run / ".lock", timeout=0):

@@ -1,7 +1,8 @@
 """Prompts from files: .txt with one prompt a line, or .csv, .jsonl and .parquet with a column `text`.
 
 Every other column becomes a tag `column:value`; a column `tags` may hold a list of ready tags. Empty lines are
-skipped, a text that occurs twice is kept once, and both are counted.
+skipped, a text that occurs twice is kept once, and both are counted. Files are UTF-8, with or without the mark that
+some editors put at the beginning.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from accord.types import Prompt
 
 COLUMN = "text"
 OTHER_NAMES = ("prompt", "caption")  # what others call the column
+ENCODING = "utf-8-sig"  # without the mark, which would be part of the first prompt
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ def read_prompt_file(path: Path) -> PromptList:
         raise ConfigError(f"prompts file {path}: needs one of {', '.join(readers)}, found '{path.suffix}'")
     try:
         rows = list(readers[path.suffix](existing(path)))
-    except (OSError, ValueError, UnicodeError, csv.Error) as error:
+    except UnicodeError as error:
+        raise ConfigError(f"prompts file {path} cannot be read: it needs to be saved as UTF-8 ({error})") from error
+    except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"prompts file {path} cannot be read: {error}") from error
     return make_prompts(rows, path.name, str(path))
 
@@ -80,16 +84,28 @@ def _tags(row: dict[str, Any], column: str) -> list[str]:
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    return ({COLUMN: line} for line in path.read_text(encoding="utf-8").splitlines())
+    return ({COLUMN: line} for line in _text_lines(path))
+
+
+def _text_lines(path: Path) -> list[str]:
+    """Return the lines of a text file. Other separators, such as U+2028, may stand within a line of JSON."""
+    return path.read_text(encoding=ENCODING).removesuffix("\n").split("\n")
 
 
 def _csv(path: Path) -> Iterable[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file, strict=True)
+    with path.open(encoding=ENCODING, newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row:
+                raise ValueError(
+                    f"line {reader.line_num} has more fields than the {len(reader.fieldnames or ())} of the first line; "
+                    "a text with a comma needs quotation marks around it"
+                )
+            yield row
 
 
 def _jsonl(path: Path) -> Iterable[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_text_lines(path), 1):
         if line.strip():
             try:
                 row = json.loads(line)

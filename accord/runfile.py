@@ -23,6 +23,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError that lists every mistake, one a line, each with its path in the file.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give a run file, such as {path / 'run.toml'}")
     if not path.is_file():
         raise ConfigError(f"no run file {path}; `accord init world > {path}` writes one to start from")
     return parse_config(read_toml(path, overrides), str(path))
@@ -31,7 +33,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 def read_toml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the values of a TOML file with `section.key=value` overrides. Raises ConfigError if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     try:

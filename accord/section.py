@@ -14,7 +14,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A section of the run file: unknown keys are refused, and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Choice(Section):

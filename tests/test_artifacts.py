@@ -101,6 +101,14 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(("below", "why"), [("", "File exists"), ("run", "Not a directory")])
+def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path, below, why):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArtifactError, match=f"could not be written: {why}"), locked(tmp_path / "file" / below):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
     path = tmp_path / "a.txt"
     files.write_bytes(path, b"old")

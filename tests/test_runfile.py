@@ -37,6 +37,9 @@ def test_written_config_loads_to_the_same_config(tmp_path):
         ({"adapter": {"mode": "full"}, "model": {"dtype": "float16"}}, "'float16' is for adapter.mode = 'lora'"),
         ({"train": {"shard_weights": True}}, "shard_weights is for adapter.mode = 'full'"),
         ({"train": {"batch_size": 6, "gradient_accumulation": 4}}, "not a multiple of gradient_accumulation 4"),
+        ({"folder": ""}, "folder: String should have at least 1 character"),
+        ({"train": {"learning_rate": float("inf")}}, "train.learning_rate: Input should be a finite number"),
+        ({"score": {"scales": {"world_taste": float("nan")}}}, "score.scales.world_taste: Input should be a finite"),
         ({"generate": {"image_format": "gif"}}, "generate.image_format: Input should be 'png', 'jpeg' or 'webp'"),
     ],
 )
@@ -44,6 +47,13 @@ def test_a_mistake_is_named_with_its_path(values, message):
     with pytest.raises(ConfigError) as error:
         parse_config(values)
     assert message in str(error.value)
+
+
+def test_a_file_may_begin_with_the_mark_of_some_editors_and_a_folder_is_no_file(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbf[train]\r\nbeta = 2.0\r\n")
+    assert load_config(tmp_path / "run.toml").train.beta == 2.0
+    with pytest.raises(ConfigError, match=r"is a folder; give a run file, such as .*run\.toml"):
+        load_config(tmp_path)
 
 
 def test_all_mistakes_are_reported_at_once():

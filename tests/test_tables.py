@@ -134,8 +134,30 @@ def test_prompt_files_of_every_kind(tmp_path, name, content):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", "a cat\r\na dog\r\n"),
+        ("p.csv", "text,skill\r\na cat,x\r\na dog,y\r\n"),
+        ("p.jsonl", '{"text": "a cat"}\r\n{"text": "a dog"}'),
+    ],
+)
+def test_marks_and_line_ends_of_other_systems_are_no_part_of_a_prompt(tmp_path, name, content):
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+    found = read_prompt_file(tmp_path / name)
+    assert [prompt.text for prompt in found.prompts] == ["a cat", "a dog"]
+    assert found.dropped == {"empty": 0, "duplicate": 0}
+
+
+def test_a_line_of_json_may_hold_any_other_separator(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"text": "a\u2028cat"}\n{"text": "a dog"}\n', encoding="utf-8")
+    assert [each.text for each in read_prompt_file(tmp_path / "p.jsonl").prompts] == ["a\u2028cat", "a dog"]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("p.csv", "text,skill\na cat,x\na cat, sitting,x\n", "line 3 has more fields than the 2 .* quotation marks"),
+        ("p.txt", b"caf\xe9", "needs to be saved as UTF-8"),
         ("p.doc", "x", r"needs one of \.txt"),
         ("p.txt", "\n\n", "holds no prompts"),
         ("p.csv", "name\nx\n", "needs a column 'text', found name"),
@@ -145,7 +167,7 @@ def test_prompt_files_of_every_kind(tmp_path, name, content):
     ],
 )
 def test_a_bad_prompt_file_is_one_clear_line(tmp_path, name, content, message):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match=message):
         read_prompt_file(tmp_path / name)
 

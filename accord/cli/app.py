@@ -27,6 +27,9 @@ RunFile = Annotated[Path, typer.Argument(help="The run file (TOML); `accord init
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: --set train.beta=200. Repeatable.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Replace output that was made with other settings or inputs.")]
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
 app = typer.Typer(
     help="Align text-to-image models with several rewards at once, without human labels or with yours.",
     no_args_is_help=True,
@@ -155,6 +158,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer ends so, without a word, when it is interrupted
+            fail("interrupted; what was finished is kept: run the same command to go on", INTERRUPTED)
         if num_processes() > 1 and isinstance(end.code, int | None):
             end_at_once(end.code or 0)
         raise
@@ -164,5 +169,3 @@ def main() -> None:
         if isinstance(error, ConfigError):  # all processes read the same run file: one tells
             sys.exit(1)
         fail(f"process {process_index()}: {escape(str(error))}")
-    except KeyboardInterrupt:
-        fail("interrupted; what was finished is kept: run the same command to go on", status=130)

@@ -46,7 +46,7 @@ def compare(
 
         page = write_results(Path(config.folder), config, done.cells)
         console.print(closing_table(read_json(page.parent / "results.json")))
-        console.print(f"\nresults: [bold]{escape(str(page.resolve()))}[/]")
+        console.print(f"\nresults: [bold]{escape(str(page.resolve()))}[/]", soft_wrap=True)
     if done.failures:
         raise typer.Exit(1)
 

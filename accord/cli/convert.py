@@ -26,4 +26,4 @@ def convert(
         raise ScoringError(f"--output names one file, but {len(files)} are to be converted; leave it out")
     for file in files:
         written = convert(file, output)
-        console.print(f"[green]✓[/] {escape(str(written))}, SHA-256 {sha256(written)}")
+        console.print(f"[green]✓[/] {escape(str(written))}, SHA-256 {sha256(written)}", soft_wrap=True)

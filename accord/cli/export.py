@@ -35,7 +35,7 @@ def adapter(
     from accord.export.adapter import export_adapter  # torch and diffusers take seconds to import
 
     path = export_adapter(run, out, layout, dtype)
-    console.print(f"[green]✓[/] adapter for {layout} in {dtype}: {escape(str(path))}")
+    console.print(f"[green]✓[/] adapter for {layout} in {dtype}: {escape(str(path))}", soft_wrap=True)
 
 
 @export.command()
@@ -49,7 +49,7 @@ def model(
     from accord.export.model import export_model  # torch and diffusers take seconds to import
 
     export_model(run, out, dtype, base)
-    console.print(f"[green]✓[/] pipeline in {dtype}: {escape(str(out))}")
+    console.print(f"[green]✓[/] pipeline in {dtype}: {escape(str(out))}", soft_wrap=True)
 
 
 @export.command()
@@ -63,4 +63,6 @@ def pairs(
 
     with progress_bars() as bar_of:
         outcome = export_pairs(run, out, redo, bar_of("export"))
-    console.print(f"[green]✓[/] {outcome.manifest.counts['pairs']} pairs: {escape(str(outcome.folder))}")
+    console.print(
+        f"[green]✓[/] {outcome.manifest.counts['pairs']} pairs: {escape(str(outcome.folder))}", soft_wrap=True
+    )

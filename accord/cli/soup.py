@@ -23,7 +23,7 @@ def soup(
 
     record = average(runs, out, told)
     size = f"rank {record['rank']}" if record["kind"] == "lora" else f"{record['tensors']} tensors"
-    console.print(f"[green]✓[/] soup of {len(runs)} run(s), {size}: {escape(str(out))}")
+    console.print(f"[green]✓[/] soup of {len(runs)} run(s), {size}: {escape(str(out))}", soft_wrap=True)
 
 
 def _numbers(text: str) -> list[float]:

@@ -49,7 +49,7 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
         outcomes = {}
         for name, outcome in run_stages(config, names or tuple(STAGES), redo, bar_of):
             outcomes[name] = outcome
-            console.print(_line(name, outcome))
+            console.print(_line(name, outcome), soft_wrap=True)
             _print_long_prompts(name, outcome)
     leave()
     if not outcomes:
@@ -59,7 +59,10 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
     if names is None or {"train", "evaluate"} & set(names):
         _print_notes(Path(config.folder))
     if names is None or "report" in names:
-        console.print(f"\nreport: [bold]{escape(str((Path(config.folder) / 'report' / 'index.html').resolve()))}[/]")
+        console.print(
+            f"\nreport: [bold]{escape(str((Path(config.folder) / 'report' / 'index.html').resolve()))}[/]",
+            soft_wrap=True,
+        )
 
 
 def print_plan(run_file: Path, overrides: Sequence[str]) -> None:

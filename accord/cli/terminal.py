@@ -1,8 +1,12 @@
-"""What the terminal shows: messages, and a progress bar per stage with the time left."""
+"""What the terminal shows: messages, and a progress bar per stage with the time left.
+
+In a log there are no bars, but now and then a line.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -22,9 +26,16 @@ def fail(message: str, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
+EVERY = 60.0
+"""Seconds from one line of progress to the next where the output is no terminal."""
+
+
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str], Report]]:
     """Give `bar_of(stage)`, which returns that stage's `progress(done, total, what)`."""
+    if not console.is_terminal:
+        yield progress_lines
+        return
     columns = (
         TextColumn("{task.description:<32}"),
         BarColumn(),
@@ -46,3 +57,28 @@ def progress_bars() -> Iterator[Callable[[str], Report]]:
             return report
 
         yield bar_of
+
+
+def progress_lines(stage: str) -> Report:
+    """Return the stage's `progress(done, total, what)` that prints a line a minute, for logs and pipes."""
+    begun: dict[str, tuple[float, int]] = {}  # what -> when it was first told of, and how much was done then
+    told = time.monotonic()
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        since, before = begun.setdefault(what, (now, done))
+        if now - told < EVERY:
+            return
+        told = now
+        left = f", {_clock((now - since) * (total - done) / (done - before))} left" if total and done > before else ""
+        of = f" of {total}" if total else ""
+        console.print(f"{stage}: {what} {done}{of} after {_clock(now - since)}{left}", soft_wrap=True, markup=False)
+
+    return report
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

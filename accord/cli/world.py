@@ -31,4 +31,4 @@ def train(
     from accord.world.train import train_world
 
     done = train_world(folder, workers=workers or min(num_cores(), MAX_CPU_WORKERS), seed=seed, objective=objective)
-    console.print(f"[green]✓[/] pipeline in {done}: use it with --set model.path={done}")
+    console.print(f"[green]✓[/] pipeline in {done}: use it with --set model.path={done}", soft_wrap=True)

@@ -35,7 +35,9 @@ class EngineConfig(Section):
 class Config(Section):
     """A whole run."""
 
-    folder: str = Field("runs/world", description="everything the run reads and writes; relative to where you stand")
+    folder: str = Field(
+        "runs/world", min_length=1, description="everything the run reads and writes; relative to where you stand"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="decides every random number of the run")
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig = PromptsConfig()

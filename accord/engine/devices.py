@@ -20,6 +20,12 @@ def training_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ConfigError(f"model.device needs auto, cpu, cuda, cuda:1, ... or mps; found '{device}'") from None
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"model.device is '{device}', but torch finds no such device here; use 'auto' or 'cpu'")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"model.device is '{device}', but torch finds no CUDA device here; use 'auto' or 'cpu'")
     number = gpu_number(device)

@@ -15,6 +15,7 @@ from accord.scorers.checkpoint import download_command, find_file, hashes
 from accord.scorers.clip_vision import embed_images
 from accord.scorers.placement import Dtype, torch_dtype
 from accord.scorers.shared import shared
+from accord.scorers.silence import no_loading_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,9 +98,10 @@ def open_clip_network(
         needed = (path, ("config.json", WEIGHTS), revision)
         weights = find_file(path, WEIGHTS, revision, _get(*needed))
         find_file(path, "config.json", revision, _get(*needed))
-        loaded: Any = CLIPModel.from_pretrained(
-            path, revision=revision, use_safetensors=True, dtype=torch_dtype(dtype), output_loading_info=True
-        )
+        with no_loading_bar():
+            loaded: Any = CLIPModel.from_pretrained(
+                path, revision=revision, use_safetensors=True, dtype=torch_dtype(dtype), output_loading_info=True
+            )
         model, report = loaded
         check_loaded(path, report)
         return ClipNetwork(model, open_tokenizer(tokenizer_path), key, hashes([weights]), device)
@@ -111,9 +113,10 @@ def clip_of_weights(weights: Mapping[str, Tensor], config: Any, dtype: Dtype, na
     """Return a CLIPModel of transformers with exactly these weights. Raises ScoringError on a missing or odd name."""
     from transformers import CLIPModel
 
-    loaded: Any = CLIPModel.from_pretrained(
-        None, config=config, state_dict=dict(weights), dtype=torch_dtype(dtype), output_loading_info=True
-    )
+    with no_loading_bar():
+        loaded: Any = CLIPModel.from_pretrained(
+            None, config=config, state_dict=dict(weights), dtype=torch_dtype(dtype), output_loading_info=True
+        )
     model, report = loaded
     check_loaded(name, report)
     return model

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.errors import ScoringError
 from accord.scorers.checkpoint import download_command, find_file
+from accord.scorers.silence import no_loading_bar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,7 +92,8 @@ def fill_large(
 
     with torch.device("meta"):
         tensors = renamed(cls(config), state, rename, source)
-    placed: Any = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True, **options)
+    with no_loading_bar():
+        placed: Any = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True, **options)
     model, report = placed
     lost = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
     if lost:
@@ -133,7 +135,8 @@ def layers(state: Mapping[str, Any], pattern: str) -> int:
 def opened(make: Callable[[], T], path: str, what: str) -> T:
     """Return what a `from_pretrained` of transformers makes. Raises ScoringError that says how to get it."""
     try:
-        return make()
+        with no_loading_bar():
+            return make()
     except (OSError, ValueError) as error:
         raise ScoringError(
             f"the {what} '{path}' cannot be opened ({str(error).splitlines()[0]}); get it with "

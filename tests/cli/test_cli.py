@@ -83,6 +83,18 @@ def test_a_mistake_is_one_clear_line(arguments, message, monkeypatch, capsys, tm
     assert "Traceback" not in error
 
 
+def test_an_interruption_is_one_clear_line_with_the_status_of_shells(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accord.cli.app.run_and_print", interrupted)
+    monkeypatch.setattr(sys, "argv", ["accord", "run", "run.toml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ("error: interrupted; what was finished is kept: run the same command to go on\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [

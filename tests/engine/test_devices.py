@@ -26,6 +26,16 @@ def test_a_device_is_what_was_asked_for(chosen, asked, found):
     assert training_device(asked) == found
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", "needs auto, cpu, cuda, cuda:1, ... or mps; found 'gpu'"), ("mps", "'mps', but torch finds no such device")],
+)
+def test_a_device_of_no_known_name_or_of_another_machine_is_refused(device, message, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=message):
+        training_device(device)
+
+
 def test_a_gpu_that_is_not_there_is_refused(chosen):
     with pytest.raises(ConfigError, match=r"'cuda:2', but torch finds 2 CUDA device"):
         training_device("cuda:2")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import save_file
 from tiny_clip import (
     LENGTH,
@@ -19,6 +20,7 @@ from tiny_clip import (
 )
 from torch.nn.functional import layer_norm
 from transformers import CLIPImageProcessorPil
+from transformers.utils import logging
 
 from accord.errors import ScoringError
 from accord.scorers.clip_score import ClipScore
@@ -259,3 +261,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, clips, head):
     save_file(short, tmp_path / f"{FILE}.safetensors")
     with pytest.raises(ScoringError, match=r"'layers.7.bias' is missing or too many"):
         LaionAesthetic(path=clips["quick_gelu"][0], head_path=str(tmp_path))
+
+
+def test_a_network_is_opened_without_a_bar_and_bars_stay_as_they_were(clips, capfd):
+    logging.enable_progress_bar()
+    ClipScore(path=clips["quick_gelu"][0], dtype="bfloat16")  # a type that no other test has open
+    assert capfd.readouterr().err == ""
+    assert logging.is_progress_bar_enabled()
+    assert not are_progress_bars_disabled()
