@@ -98,8 +98,8 @@ def _csv(path: Path) -> Iterable[dict[str, Any]]:
         for row in reader:
             if None in row:
                 raise ValueError(
-                    f"line {reader.line_num} has more fields than the {len(reader.fieldnames or ())} of the first line; "
-                    "a text with a comma needs quotation marks around it"
+                    f"line {reader.line_num} has more fields than the {len(reader.fieldnames or ())} of the first "
+                    "line; a text with a comma needs quotation marks around it"
                 )
             yield row
 

@@ -28,7 +28,10 @@ def test_a_device_is_what_was_asked_for(chosen, asked, found):
 
 @pytest.mark.parametrize(
     ("device", "message"),
-    [("gpu", "needs auto, cpu, cuda, cuda:1, ... or mps; found 'gpu'"), ("mps", "'mps', but torch finds no such device")],
+    [
+        ("gpu", "needs auto, cpu, cuda, cuda:1, ... or mps; found 'gpu'"),
+        ("mps", "'mps', but torch finds no such device"),
+    ],
 )
 def test_a_device_of_no_known_name_or_of_another_machine_is_refused(device, message, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
