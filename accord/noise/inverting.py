@@ -34,7 +34,7 @@ def noise_by_inversion(request: NoiseRequest, model: Model, inversion: Inversion
             'or set model = "policy" in method.noise'
         )
     clean = torch.cat([request.chosen, request.rejected]).float()
-    timesteps = request.timesteps.to(clean.device).repeat(2)
+    timesteps = request.timesteps.repeat(2)  # on the CPU: a schedule looks at them, and on a GPU that waits
     latents = inversion(predict, clean, timesteps, request.schedule, request.prediction)
     alpha, sigma = request.schedule.alpha(timesteps), request.schedule.sigma(timesteps)
     chosen, rejected = implied_noise(latents, clean, alpha, sigma).chunk(2)

@@ -64,7 +64,7 @@ class LaionAesthetic:
         from safetensors.torch import load_file
 
         file = find_file(head_path, f"{FILE}.safetensors", instead=how_to_get(head_path))
-        self.head = read_head(load_file(file, device=device))
+        self.head = read_head({name: each.to(device) for name, each in load_file(file).items()})
         self.clip = open_clip_network(path, path, revision, dtype, device)
         self.preprocessing = CropToSquare(self.clip.image_size, rounds_crop=True)
         self.checkpoint = {**self.clip.checkpoint, **hashes([file])}

@@ -1,0 +1,30 @@
+"""Everything that touches a device, on one that is not the CPU. See `other_device.py`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+MINUTES = ("check_run.py",)  # checks that take that long
+CHECKS = [
+    pytest.param(path.name, marks=[pytest.mark.slow] if path.name in MINUTES else [])
+    for path in sorted(HERE.glob("check_*.py"))
+]
+HELPERS = (HERE, HERE.parent / "train", HERE.parent / "scorers")
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_tensor_is_left_on_the_wrong_device(name):
+    places = os.pathsep.join([*map(str, HELPERS), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", HERE / name],
+        env=os.environ | {"PYTHONPATH": places},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
