@@ -36,13 +36,18 @@ def statistics(config: Any, like: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> list[np.ndarray]:
-    """Return B images (H, W, 3) uint8 of scaled latents (B, C, H, W)."""
+    """Return B images (H, W, 3) uint8 of scaled latents (B, C, H, W). Raises ModelError where they are not finite."""
     offset, scale = statistics(vae.config, latents)
     latents = latents / scale + offset
     pixels = latents.shape[-2] * latents.shape[-1] * pixels_per_latent(vae.config) ** 2
     images: list[np.ndarray] = []
     for chunk in latents.split(max(1, PIXELS_AT_ONCE // pixels)):
         decoded = vae.decode(chunk.to(vae.device, vae.dtype), return_dict=False)[0]
+        if not decoded.isfinite().all():  # rounded to bytes it would be a black picture, and be scored as one
+            raise ModelError(
+                "the model drew numbers that are not finite (NaN or infinite); if model.dtype is 'float16', which ends "
+                "at 65504, take 'bfloat16' or 'float32'; else the weights are damaged, or the tuned ones diverged"
+            )
         images.extend(to_uint8(decoded))
     return images
 

@@ -153,3 +153,11 @@ def test_every_text_needs_a_seed(shared):
 def test_a_size_the_model_cannot_draw_is_refused(name, size, shared):
     with pytest.raises(ModelError, match="multiples of"):
         shared(name).latent_shape(*size)
+
+
+def test_numbers_that_are_not_finite_are_no_black_picture(folder_of):
+    model = open_model(ModelSettings("sd15", str(folder_of("sd15"))))
+    with torch.no_grad():
+        model.denoiser.conv_out.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"not finite .*if model\.dtype is 'float16'"):
+        model.generate(TEXTS[:1], [1], SAMPLER)
