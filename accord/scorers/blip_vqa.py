@@ -20,7 +20,7 @@ from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, from_address, get_and_convert, hashes
 from accord.scorers.noun_chunks import noun_chunks
 from accord.scorers.official import read_state, split
-from accord.scorers.placement import Dtype, placed
+from accord.scorers.placement import Dtype, placed, precise
 from accord.scorers.preprocessing import Squash
 from accord.types import ScorerCard
 
@@ -134,8 +134,9 @@ class BlipVqa:
         import torch
 
         start = torch.full((len(states), 1), self._id("[DEC]"), device=self.device)
-        logits = self.decoder(start, encoder_hidden_states=states).logits[:, 0].double()
-        return torch.sigmoid(logits[:, self._id("yes")] - logits[:, self._id("no")]).cpu().numpy()
+        logits = self.decoder(start, encoder_hidden_states=states).logits[:, 0]
+        yes, no = precise(logits[:, [self._id("yes"), self._id("no")]]).T
+        return torch.sigmoid(yes - no).numpy()
 
     def _id(self, token: str) -> int:
         return self.tokenizer.get_vocab()[token]

@@ -13,7 +13,7 @@ from accord.errors import ScoringError
 from accord.scorers.batch import Batch, Preprocessing
 from accord.scorers.checkpoint import download_command, find_file, hashes
 from accord.scorers.clip_vision import embed_images
-from accord.scorers.placement import Dtype, torch_dtype
+from accord.scorers.placement import Dtype, precise, torch_dtype
 from accord.scorers.shared import shared
 from accord.scorers.silence import no_loading_bar
 
@@ -45,7 +45,8 @@ class ClipNetwork:
 
     def cosines(self, batch: Batch, preprocessing: Preprocessing, clean: Callable[[str], str] | None = None) -> Tensor:
         """Return the cosine of each image with its own prompt, (B,) float64 on the CPU."""
-        return (self.images(batch, preprocessing).double() * self.texts(batch, clean).double()).sum(dim=-1).cpu()
+        pixels, texts = precise(self.images(batch, preprocessing)), precise(self.texts(batch, clean))
+        return (pixels * texts).sum(dim=-1)
 
     def images(self, batch: Batch, preprocessing: Preprocessing) -> Tensor:
         """Return the unit embedding of each image, (B, D); made once per batch."""
@@ -155,7 +156,7 @@ def unit(rows: Tensor) -> Tensor:
 
 def as_array(values: Tensor) -> np.ndarray:
     """Return scores (B,) as float64 of numpy."""
-    return values.detach().double().cpu().numpy()
+    return precise(values.detach()).numpy()
 
 
 def _get(path: str, names: Sequence[str], revision: str = "main") -> str:

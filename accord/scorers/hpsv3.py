@@ -21,7 +21,7 @@ from accord.errors import ScoringError
 from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, hashes
 from accord.scorers.official import fill, fill_large, opened, read_state, same_name, split
-from accord.scorers.placement import Dtype, Placement, Quantise, placed
+from accord.scorers.placement import Dtype, Placement, Quantise, placed, precise
 from accord.scorers.preprocessing import CLIP_MEAN, CLIP_STD, normalise, resize
 from accord.scorers.prompt_text import plain, put_into
 from accord.types import ScorerCard
@@ -129,7 +129,7 @@ class HpsV3:
         with torch.inference_mode():
             states = self.model(**tokens, **self._patches(pictures), position_ids=positions, use_cache=False)
             rewards = self.head(states.last_hidden_state[ids == self._id(REWARD)].to(self.model.device).float())
-        mean, log_deviation = rewards.double().cpu().numpy().T
+        mean, log_deviation = precise(rewards).numpy().T
         return np.stack([mean, np.exp(log_deviation)], axis=1)
 
     def _tokens(self, pictures: Sequence[np.ndarray], prompts: Sequence[str]) -> dict[str, Tensor]:

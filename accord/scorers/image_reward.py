@@ -17,7 +17,7 @@ from accord.scorers import blip
 from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
 from accord.scorers.official import fill, read_state, same_name, split
-from accord.scorers.placement import Dtype, placed
+from accord.scorers.placement import Dtype, placed, precise
 from accord.scorers.preprocessing import CropToSquare
 from accord.types import ScorerCard
 
@@ -87,7 +87,7 @@ class ImageReward:
             seen = self.vision(batch.pixels(self.preprocessing).to(self.device)).last_hidden_state
             states = self.text(**self._tokens(batch.prompts), encoder_hidden_states=seen).last_hidden_state
             rewards = self.head(states[:, 0].float()).squeeze(-1)
-        return (rewards.cpu().double().numpy() - MEAN) / STD
+        return (precise(rewards).numpy() - MEAN) / STD
 
     def _tokens(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         tokens = self.tokenizer(

@@ -34,6 +34,11 @@ def placed(module: ModuleT, device: str, dtype: Dtype) -> ModuleT:
     return module.to(device=device, dtype=torch_dtype(dtype))
 
 
+def precise(values: torch.Tensor) -> torch.Tensor:
+    """Return numbers as float64 on the CPU: first there, because Apple's GPUs have no float64."""
+    return values.cpu().double()
+
+
 @dataclass(frozen=True)
 class Placement:
     """One device and one dtype for all weights, or spread over devices, or quantised."""

@@ -19,7 +19,7 @@ from PIL import Image
 from accord.errors import MissingDependency, ScoringError
 from accord.scorers.checkpoint import hashes, weight_files
 from accord.scorers.official import opened
-from accord.scorers.placement import Dtype, Placement, Quantise
+from accord.scorers.placement import Dtype, Placement, Quantise, precise
 from accord.scorers.prompt_text import plain, put_into
 from accord.types import ScorerCard
 
@@ -100,8 +100,8 @@ class VqaScore:
         with torch.inference_mode():
             for members in [[row] for row in range(len(rows))] if self.is_row_by_row else alike(rows):
                 joined = {name: torch.cat([rows[i][name] for i in members]) for name in rows[members[0]]}
-                logits = self.model(**joined, **self.wanted).logits[:, -1].double()
-                scores[members] = logits.softmax(dim=-1)[:, self.answer].cpu().numpy()
+                logits = precise(self.model(**joined, **self.wanted).logits[:, -1])
+                scores[members] = logits.softmax(dim=-1)[:, self.answer].numpy()
         return scores
 
     def _inputs(self, image: np.ndarray, prompt: str) -> dict[str, Tensor]:

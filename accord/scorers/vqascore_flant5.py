@@ -19,7 +19,7 @@ from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import hashes
 from accord.scorers.clip_flant5 import ClipFlanT5
 from accord.scorers.official import opened, read_state, sharded
-from accord.scorers.placement import Dtype, Placement, Quantise
+from accord.scorers.placement import Dtype, Placement, Quantise, precise
 from accord.scorers.preprocessing import CLIP_MEAN, CLIP_STD, normalise, resize
 from accord.scorers.prompt_text import plain, put_into
 from accord.types import ScorerCard
@@ -121,9 +121,9 @@ class VqaScoreFlanT5:
         after = [self._question(prompt) for prompt in batch.prompts]
         with torch.inference_mode():
             logits = self.network.logits(batch.pixels(self.preprocessing), self.before, after, self.answer)
-            chances = logits[..., : len(self.tokenizer)].double().log_softmax(dim=-1)
-            tokens = self.answer.to(chances.device).expand(len(batch), -1).unsqueeze(-1)
-            return chances.gather(-1, tokens).squeeze(-1).mean(dim=-1).exp().cpu().numpy()
+            chances = precise(logits[..., : len(self.tokenizer)]).log_softmax(dim=-1)
+            tokens = self.answer.expand(len(batch), -1).unsqueeze(-1)
+            return chances.gather(-1, tokens).squeeze(-1).mean(dim=-1).exp().numpy()
 
     def _question(self, prompt: str) -> Any:
         """Return the ids of what follows the picture; a text that is too long is cut at its end."""

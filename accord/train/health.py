@@ -46,8 +46,7 @@ def by_noise(metrics: dict[str, Tensor], fractions: Tensor) -> Tensor:
 
     metrics: each (B,). fractions: (B,) places of the pairs' timesteps in the schedule, in (0, 1).
     """
-    device = metrics["margin"].device
-    place = (fractions.to(device) * NUM_BINS).long().clamp_(0, NUM_BINS - 1)
-    belongs = torch.nn.functional.one_hot(place, NUM_BINS).float()  # (B, NUM_BINS)
+    place = (fractions * NUM_BINS).long().clamp_(0, NUM_BINS - 1)  # where they were drawn: not all devices have float64
+    belongs = torch.nn.functional.one_hot(place, NUM_BINS).to(metrics["margin"].device, torch.float32)  # (B, NUM_BINS)
     rows = [torch.ones_like(metrics["margin"]), *(metrics[name] for name in BINNED)]
     return torch.stack(rows).float() @ belongs

@@ -67,14 +67,15 @@ def train(
 
             # four errors per pair, their loss, its gradient; processes exchange gradients after the last part
             with nullcontext() if part == num_parts - 1 else accelerator.no_sync(state.prepared):
-                reference, policy = state.reference.denoise(batch, measure), measure(state.prepared)
                 weight = method.weighting(model.schedule.log_snr(timesteps)).to(device)
+                reference, policy = state.reference.denoise(batch, measure), measure(state.prepared)
                 errors = pair_errors(policy, reference, task.factor, weight)
                 if state.step == 0:
                     require_agreement(errors, is_exact=not settings.compile)
                 output = method.loss(errors, batch.targets, settings.beta)
-                done.append(kept(batch, output, gradient_sizes(errors, output), fractions))
+                sizes = gradient_sizes(errors, output)
                 accelerator.backward(output.loss / num_parts * state.loss_scale.value)
+                done.append(kept(batch, output, sizes, fractions))
 
         state.loss_scale.undo(state.parameters.values())
         norm = gradient_norm(state.parameters.values())

@@ -15,12 +15,14 @@ from test_vqascore import folder as llava_folder  # noqa: F401
 from test_vqascore_flant5 import folder as flant5_folder  # noqa: F401
 from test_vqascore_flant5 import state  # noqa: F401
 from tiny_clip import open_clip_weights, save_tiny
+from torch.overrides import TorchFunctionMode
 from typer.testing import CliRunner
 
 from accord import registry
 from accord.artifacts import open_stage
 from accord.cli.app import app
 from accord.config import Config
+from accord.engine.scorers import open_scorer
 from accord.images import ImageRow, encode_image, image_id, write_images
 from accord.manifest import load_manifest
 from accord.runfile import dump_config
@@ -102,6 +104,27 @@ def tables(folder, options):
 def test_no_scorer_in_process_is_missing(options):
     official = {name for name in registry.TABLES["scorers"] if not name.startswith("world_")}
     assert official == set(options)
+
+
+class OnlyTheCpuHasFloat64(TorchFunctionMode):
+    """Pretends that tensors are on a device without float64, as Apple's GPUs are, until `.cpu()` brings them back."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.double and not hasattr(args[0], "came_back"):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        found = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.cpu:
+            found.came_back = True
+        return found
+
+
+def test_no_scorer_needs_float64_on_its_device(options):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (40, 56, 3), dtype=np.uint8) for _ in PROMPTS]
+    for name, told in options.items():
+        scorer = open_scorer(name, "cpu", told)
+        with OnlyTheCpuHasFloat64():
+            assert scorer.score(images, [prompt.text for prompt in PROMPTS]).dtype == np.float64
 
 
 def test_all_scorers_score_one_run_and_their_tables_join(tmp_path, options):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.losses.logistic import logistic
 from accord.losses.mapo import mapo
@@ -42,6 +43,21 @@ def test_visits_are_counted_where_their_noise_is():
     assert table.shape == (1 + len(BINNED), NUM_BINS)
     assert table[0].tolist() == [2, 1, 0, 0, 1]
     assert table[1].tolist() == [3, 3, 0, 0, 4]
+
+
+def test_visits_are_counted_on_devices_without_float64():
+    """A device without memory stands for Apple's GPUs."""
+
+    class NoFloat64(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            assert not (isinstance(found, torch.Tensor) and found.is_meta and found.dtype is torch.float64)
+            return found
+
+    metrics = {name: torch.empty(4, device="meta") for name in BINNED}
+    with NoFloat64():
+        table = by_noise(metrics, torch.tensor([0.05, 0.19, 0.2, 0.9999], dtype=torch.float64))
+    assert (table.device.type, table.shape) == ("meta", (1 + len(BINNED), NUM_BINS))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
