@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from accord import registry
+from accord.card.papers import SHARED_FILES
 from accord.cli.terminal import console
 from accord.config import METHOD_KINDS, Choice
 from accord.recipes.about import DIFFERS
@@ -98,8 +99,7 @@ def _space(method: dict[str, Any]) -> str:
 def summary_of(kind: str, name: str) -> str:
     """Return the first sentence of a plug-in's documentation, without shapes and sources."""
     plugin: Any = registry.load(kind, name)
-    several_in_a_file = ("weightings", "timestep_samplings", "references")
-    about = inspect.getdoc(inspect.getmodule(plugin)) if kind not in several_in_a_file else None
+    about = inspect.getdoc(inspect.getmodule(plugin)) if kind not in SHARED_FILES else None
     first = (about or inspect.getdoc(plugin) or "").split("\n\n")[0].replace("\n", " ")
     first = re.split(r"\. (?=[A-Z]|\w+:)", first)[0]
     first = re.sub(r",? \(B,\)( float64)?( in [\[(][^\])]*[\])])?| \([^()]*(arXiv[^()]*\)|\)$)", "", first)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accord.own.validate import Findings
 
 FAULTS, UNUSABLE = 3, 1  # exit statuses; 0: clean
+SIZES_TOLD = 8  # the most frequent ones
 
 READING, HUB, WRITING = "Reading", "A dataset of a hub", "Writing"  # groups of options in --help
 
@@ -185,11 +186,11 @@ def findings_table(findings: Findings) -> Table:
     add("prompts", findings.prompts)
     add("  with one image only", findings.prompts_with_one_image)
     add("images", findings.images)
-    for size, count in findings.sizes.most_common(8):
+    sizes = findings.sizes.most_common()
+    for size, count in sizes[:SIZES_TOLD]:
         add(f"  of {size}", count)
-    others = len(findings.sizes) - 8
-    if others > 0:
-        add(f"  of {others} other sizes", sum(count for _, count in findings.sizes.most_common()[8:]))
+    if others := sizes[SIZES_TOLD:]:
+        add(f"  of {len(others)} other sizes", sum(count for _, count in others))
     add("  shown with several prompts", findings.images_of_several_prompts)
     add("pairs", findings.pairs["pairs"])
     add("  decided", findings.pairs["decided"])

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-CHUNK = 1 << 22
+from accord.files import sha256
+
 SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 """Configurations, vocabularies, sentencepiece models and weights: all that loading can read."""
 
@@ -15,17 +16,8 @@ def hash_files(folder: Path, names: Iterable[str]) -> str:
     """Return the SHA-256 of names and contents of files in a folder, read as a stream."""
     total = hashlib.sha256()
     for name in sorted(names):
-        total.update(f"{name}\0{hash_file(folder / name)}\n".encode())
+        total.update(f"{name}\0{sha256(folder / name)}\n".encode())
     return total.hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def model_files(folder: Path, subfolders: Iterable[str] | None = None) -> list[str]:

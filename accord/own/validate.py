@@ -21,7 +21,6 @@ from accord.types import Progress, no_progress
 
 ROWS_AT_ONCE = 64
 THREADS = 8
-SIZES_TOLD = 8
 Size = tuple[int, int]
 
 
