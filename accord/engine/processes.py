@@ -58,6 +58,16 @@ def main_first(device: str) -> Iterator[None]:
         yield
 
 
+def meet(device: str) -> None:
+    """Wait for all processes, however long the main one writes; without a launcher, do nothing.
+
+    Without it the others would wait in training's own exchange, which gives up after minutes: too few for the
+    checkpoint of a large model.
+    """
+    if num_processes() > 1:
+        _has_everyone(device, True)
+
+
 def require_alone(command: str) -> None:
     """Raise ConfigError if there are several processes: the command shares its work by itself."""
     if num_processes() > 1:

@@ -19,7 +19,7 @@ from accord.artifacts import open_stage, opened_stage
 from accord.config import Config
 from accord.engine.devices import gpu_number, training_device
 from accord.engine.models import model_identity, open_run_model
-from accord.engine.processes import is_main, main_first, num_processes
+from accord.engine.processes import is_main, main_first, meet, num_processes
 from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
 from accord.errors import ConfigError
 from accord.files import explaining, write_bytes
@@ -89,6 +89,7 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
                 record(log)
                 if log.step % config.train.checkpoint_every == 0 and log.step < told.steps:
                     save_checkpoint(checkpoints, state, identity, is_writer=is_main())
+                    meet(device)
                 progress(log.step, told.steps, "steps")
         _save(model, state, stage.folder / "adapter")
     with main_first(device):

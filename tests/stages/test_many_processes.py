@@ -193,6 +193,17 @@ def test_what_the_main_process_refuses_is_said_once(selected, tmp_path):
 # --- without processes --------------------------------------------------------------------------------------------
 
 
+def test_all_wait_patiently_while_a_checkpoint_is_written(selected, tmp_path, monkeypatch):
+    """The patience is that of the waiting room: training's own exchange gives up after ten minutes on GPUs."""
+    folder, met = tmp_path / "run", []
+    shutil.copytree(selected, folder)
+    monkeypatch.setattr("accord.stages.train.meet", lambda device: met.append(device))
+    for _ in run_stages(config(folder), ("encode", "reference", "train")):
+        pass
+    assert met == ["cpu"] * (STEPS - 1)
+    processes.meet("cpu")  # alone there is nobody to wait for
+
+
 def test_a_batch_must_divide_among_the_processes(tmp_path, monkeypatch):
     require_shareable(config(tmp_path, batch_size=6, gradient_accumulation=2))
     monkeypatch.setenv("RANK", "0")
