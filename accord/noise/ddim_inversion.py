@@ -37,11 +37,11 @@ ddim_inversion.inverts = True  # type: ignore[attr-defined]
 
 
 def _jitter(request: NoiseRequest, noise_level: float, step: int, spread: Tensor) -> Tensor:
-    """Return noise that belongs to (prompt, visit, image, step). spread: (2B,)."""
+    """Return noise that belongs to (prompt, visit, image, step). spread: (2B,), on any device."""
     images = request.chosen_ids + request.rejected_ids
     addresses = [
         address(request.seed, "inversion", prompt, visit, image, step)
         for prompt, visit, image in zip(request.prompt_ids * 2, request.visits * 2, images, strict=True)
     ]
-    noise = gaussian(addresses, request.shape).to(spread.device)
+    noise = gaussian(addresses, request.shape).to(request.chosen.device)
     return noise_level * per_row(spread, noise) * noise

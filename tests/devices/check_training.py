@@ -10,6 +10,7 @@ from other_device import DEVICE, NAME, WAITED, at_home, on_both
 
 from accord import registry
 from accord.config import Choice, MethodConfig
+from accord.diffusion.schedules import VariancePreserving
 from accord.train.checkpoint import load_checkpoint, save_checkpoint
 from accord.train.method import load_method
 
@@ -42,6 +43,25 @@ def test_every_choice_trains_alike(kind, name):
         run.data = type(run.data)(
             run.data.table, run.data.latents, run.data.conditioning, lambda ids: torch.ones(len(ids), 4, 3, 3)
         )
+        return numbers(run.logs())
+
+    here, there = on_both(work)
+    np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"name": "ddim_inversion", "num_steps": 2, "noise_level": 0.5, "model": "policy"},
+        {"name": "renoise", "num_steps": 2, "model": "policy"},
+        {"name": "renoise", "num_steps": 5, "mode": "code"},
+    ],
+)
+def test_a_model_of_the_noise_is_inverted_alike(noise):
+    def work(device):
+        told = MethodConfig(loss="logistic", noise=noise)
+        run = make(steps=3, beta=2.0, method=load_method(told))
+        run.model.prediction, run.model.schedule = "epsilon", VariancePreserving(torch.linspace(0.99, 0.01, 1000))
         return numbers(run.logs())
 
     here, there = on_both(work)
