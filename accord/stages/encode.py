@@ -5,7 +5,7 @@ After it, training needs neither the autoencoder nor a text encoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from accord.config import Config
 from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.errors import ArtifactError
+from accord.files import read_table
 from accord.images import ImageRow, decode_image, part_paths, read_images, read_seeds
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_pairs, read_prompts
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME = "encode"
-BATCH = 16  # images or texts per call; rows of a batch never mix, so the number shows nowhere
+BATCH = 16  # images or texts per call; rows of a batch never mix, so the number shows in the last bit at most
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -60,19 +61,21 @@ def encode(
         model = open_run_model(config, parts)
         total = len(images) + len(texts)
         with CacheWriter(stage.folder / "prompts") as writer:
-            for ids in _batches([prompt for prompt in texts if prompt not in writer.written]):
-                writer.add(ids, model.encode_prompts([texts[prompt] for prompt in ids]))
+            for ids in _batches(texts):
+                new = [n for n, prompt in enumerate(ids) if prompt not in writer.written]
+                if new:
+                    told = model.encode_prompts([texts[prompt] for prompt in ids])
+                    writer.add([ids[n] for n in new], {name: tensor[new] for name, tensor in told.items()})
                 progress(len(writer.written), total, "prompts and images")
-        num_decoded = 0
         with CacheWriter(stage.folder / "latents") as writer:
-            wanted = images - writer.written
-            for batch in _same_size(run / "generate", wanted):
-                latents, decoded = _latents(model, batch)
-                num_decoded += decoded
-                writer.add([row.image_id for row in batch], {"latents": latents})
+            for batch in _same_size(run / "generate", images, writer.written):
+                latents = _latents(model, batch)
+                new = [n for n, row in enumerate(batch) if row.image_id not in writer.written]
+                writer.add([batch[n].image_id for n in new], {"latents": latents[new]})
                 progress(len(texts) + len(writer.written), total, "prompts and images")
         progress(total, total, "prompts and images")
-    counts = {"prompts": len(texts), "images": len(images), "images_through_the_autoencoder": num_decoded}
+    num_encoded = 0 if config.has_latents else len(images)
+    counts = {"prompts": len(texts), "images": len(images), "images_through_the_autoencoder": num_encoded}
     return Outcome(stage.finish(counts), stage.folder, was_reused=False)
 
 
@@ -86,27 +89,33 @@ def _images_and_prompts(run: Path, whole_pool: bool) -> tuple[set[str], set[str]
     return images, {pair.prompt_id for pair in pairs}
 
 
-def _latents(model: DiffusionModel, rows: Sequence[ImageRow]) -> tuple[Tensor, int]:
-    """Return the latents (B, C, H, W) of these images, and how many had to be encoded for want of stored ones."""
+def _latents(model: DiffusionModel, rows: Sequence[ImageRow]) -> Tensor:
+    """Return the latents (B, C, H, W) of these images, those that were stored or the autoencoder's."""
     import torch
 
     if all(row.latents is not None for row in rows):
-        return torch.stack([torch.from_numpy(row.latents.copy()) for row in rows if row.latents is not None]), 0
+        return torch.stack([torch.from_numpy(row.latents.copy()) for row in rows if row.latents is not None])
     pixels = []
     for row in rows:
         try:
             pixels.append(decode_image(row.content))
         except ValueError as error:
             raise ArtifactError(f"image {row.image_id} of a chosen pair is damaged: {error}; generate again") from error
-    return model.encode_images(pixels).to(torch.float16).cpu(), len(rows)
+    return model.encode_images(pixels).to(torch.float16).cpu()
 
 
-def _same_size(folder: Path, wanted: set[str]) -> Iterator[list[ImageRow]]:
-    """Yield the wanted images in batches of one size; within a shard equal sizes stand together."""
+def _same_size(folder: Path, wanted: set[str], written: Set[str]) -> Iterator[list[ImageRow]]:
+    """Yield the wanted images in batches of one size; within a shard equal sizes stand together.
+
+    A batch is the same however much is written: with other neighbours an autoencoder rounds otherwise, and a killed run
+    would not end with the same bytes. Batches with nothing new are left out.
+    """
     for path in part_paths(folder):
+        if wanted.intersection(read_table(path, columns=["image_id"])["image_id"].to_pylist()) <= written:
+            continue
         rows = [row for row in read_images(path, with_latents=True) if row.image_id in wanted]
         for _, group in groupby(sorted(rows, key=_size), key=_size):
-            yield from _batches(group)
+            yield from (batch for batch in _batches(group) if any(row.image_id not in written for row in batch))
 
 
 def _size(row: ImageRow) -> tuple[int, int]:
