@@ -66,7 +66,8 @@ def open_stage(
 
     The returned stage is finished if its output is there, whole, and made with just these settings and inputs.
     Output made otherwise raises StaleArtifact, unless `redo` is set or the stage `is_cheap`: then it is removed.
-    Raises MissingArtifact if an input stage has not finished.
+    A model that was only moved is the same model, and the stage keeps the words it was made with.
+    Raises MissingArtifact if an input stage has not finished, or has lost files while there is work to do.
     """
     folder = run / name
     wanted = {"settings": plain(dict(settings)), "inputs": {stage: input_digest(run, stage) for stage in inputs}}
@@ -74,12 +75,16 @@ def open_stage(
         remove_temporary(folder)
     manifest = load_manifest(folder)
     found = _found(folder, manifest)
+    if found is not None and _decisive(found) == _decisive(wanted):
+        wanted = found
     if found is not None and found != wanted and not (redo or is_cheap):
         raise StaleArtifact(_stale(folder, found, wanted))
+    finished = found == wanted and manifest is not None and is_whole(folder, manifest)
+    if not finished:
+        for stage in inputs:
+            _require_whole(run, stage)
     if found != wanted and folder.is_dir():  # also files of unknown origin, which nothing vouches for
         shutil.rmtree(folder)
-        manifest = None
-    finished = manifest is not None and all((folder / file).is_file() for file in manifest.files)
     if not finished:
         write_json(folder / BEGUN, wanted)  # before the manifest goes: the folder always says what it was made with
         (folder / FILE).unlink(missing_ok=True)
@@ -99,9 +104,34 @@ def opened_stage(run: Path, name: str) -> Stage:
 def input_digest(run: Path, stage: str) -> str:
     """Return the digest of a finished stage. Raises MissingArtifact that says which command makes it."""
     if load_manifest(run / stage) is None:
-        command = stage.split("/")[0]
-        raise MissingArtifact(f"{run / stage} is not finished; run `accord {command}` on this run file first")
+        raise MissingArtifact(f"{run / stage} is not finished; run `accord {command_of(stage)}` on this run file first")
     return digest(run / stage)
+
+
+def is_whole(folder: Path, manifest: Manifest) -> bool:
+    """Say whether every file is there that the manifest lists. Contents are not read: that would take minutes."""
+    return all((folder / file).is_file() for file in manifest.files)
+
+
+def _require_whole(run: Path, stage: str) -> None:
+    """Raise MissingArtifact if a finished stage has lost a file since: what reads it would take the rest for all."""
+    manifest = load_manifest(run / stage)
+    lost = [file for file in manifest.files if not (run / stage / file).is_file()] if manifest else []
+    if lost:
+        raise MissingArtifact(
+            f"{run / stage / lost[0]} is missing; run `accord {command_of(stage)}` on this run file again: "
+            "only what is missing is made again"
+        )
+
+
+def command_of(stage: str) -> str:
+    """Return the command that makes a stage.
+
+    >>> command_of("evaluate/base"), command_of("encode")
+    ('evaluate', 'train')
+    """
+    first = stage.split("/")[0]
+    return "train" if first == "encode" else first
 
 
 def state_of(run: Path, name: str, settings: Mapping[str, Any], inputs: tuple[str, ...]) -> str:
@@ -113,7 +143,7 @@ def state_of(run: Path, name: str, settings: Mapping[str, Any], inputs: tuple[st
     wanted = {"settings": plain(dict(settings)), "inputs": {stage: digest(run / stage) for stage in inputs}}
     if found is None:
         return "absent"
-    if found != wanted:
+    if _decisive(found) != _decisive(wanted):
         return "stale"
     return "finished" if load_manifest(folder) is not None else "begun"
 
@@ -149,6 +179,16 @@ def _found(folder: Path, manifest: Manifest | None) -> dict[str, Any] | None:
         return {"settings": manifest.settings, "inputs": manifest.inputs}
     begun = folder / BEGUN
     return read_json(begun) if begun.is_file() else None
+
+
+def _decisive(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings and inputs without where a local model lies: the hash of its files says which it is."""
+    settings = dict(made["settings"])
+    model = settings.get("model")
+    if isinstance(model, Mapping) and model.get("weights"):
+        places = {"path"} | ({"config"} if model.get("config_files") else set())
+        settings["model"] = {name: value for name, value in model.items() if name not in places}
+    return {"settings": settings, "inputs": made["inputs"]}
 
 
 def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -39,12 +39,20 @@ class Manifest:
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of a finished stage, or None if the stage has not finished."""
+    """Return the manifest of a finished stage, or None if the stage has not finished.
+
+    Raises ArtifactError if it is damaged: nothing then says what the other files were made with.
+    """
     path = folder / FILE
     if not path.is_file():
         return None
     try:
         return Manifest(**read_json(path))
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{path} is damaged, and nothing else says what {folder} was made with; bring the file back from a copy, "
+            "or delete that folder and run its stage again"
+        ) from error
     except TypeError as error:
         raise ArtifactError(f"{path} was not written by this version of Accord ({error}); use a new folder") from error
 

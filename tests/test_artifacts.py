@@ -109,6 +109,56 @@ def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path, below, why):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def finished(run, name, settings, inputs=(), files=("a",)):
+    stage = open_stage(run, name, settings, inputs)
+    for file in files:
+        (stage.folder / file).write_text(name)
+    stage.finish({})
+
+
+def test_a_stage_that_lost_a_file_is_not_read(tmp_path):
+    finished(tmp_path, "generate", {}, files=("part-0", "part-1"))
+    (tmp_path / "generate" / "part-1").unlink()
+    with pytest.raises(MissingArtifact, match=r"generate/part-1 is missing; run `accord generate` on this run file"):
+        open_stage(tmp_path, "score", {}, ("generate",))
+    assert not (tmp_path / "score").exists()
+    assert (tmp_path / "generate" / "part-0").read_text() == "generate"
+
+
+def test_what_is_finished_needs_the_files_it_was_read_from_no_more(tmp_path):
+    finished(tmp_path, "invert", {}, files=("noise",))
+    finished(tmp_path, "train", {"beta": 1}, ("invert",))
+    (tmp_path / "invert" / "noise").unlink()
+    assert open_stage(tmp_path, "train", {"beta": 1}, ("invert",)).is_finished
+    with pytest.raises(MissingArtifact, match="invert/noise is missing"):
+        open_stage(tmp_path, "train", {"beta": 2}, ("invert",), redo=True)
+    assert (tmp_path / "train" / "a").read_text() == "train"  # nothing was removed for work that cannot begin
+
+
+@pytest.mark.parametrize("begun_only", [False, True])
+def test_a_model_that_was_moved_is_the_same_model(tmp_path, begun_only):
+    def settings(path, weights):
+        return {"model": {"path": path, "weights": weights, "dtype": "float32"}}
+
+    finished(tmp_path, "generate", settings("old", "1f"))
+    if begun_only:
+        (tmp_path / "generate" / "a").unlink()
+    assert state_of(tmp_path, "generate", settings("new", "1f"), ()) == "finished"
+    stage = open_stage(tmp_path, "generate", settings("new", "1f"))
+    assert (stage.is_finished, stage.settings["model"]["path"]) == (not begun_only, "old")
+    for path, weights in (("new", "2e"), ("new", None)):
+        with pytest.raises(StaleArtifact, match=r"model.path was 'old' and is now 'new'"):
+            open_stage(tmp_path, "generate", settings(path, weights))
+
+
+def test_a_damaged_manifest_is_not_said_to_be_made_again_by_itself(tmp_path):
+    finished(tmp_path, "generate", {})
+    (tmp_path / "generate" / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"nothing else says what .*generate was made with; bring the file back"):
+        open_stage(tmp_path, "generate", {})
+    assert (tmp_path / "generate" / "a").is_file()
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
     path = tmp_path / "a.txt"
     files.write_bytes(path, b"old")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FAULTS, UNUSABLE = 3, 1  # exit statuses; 0: clean
 SIZES_TOLD = 8  # the most frequent ones
+LARGEST_SIDE = 8192  # more is a slip of the finger, and more memory than there is
 
 READING, HUB, WRITING = "Reading", "A dataset of a hub", "Writing"  # groups of options in --help
 
@@ -113,7 +114,8 @@ def import_(
     console.print(_imported(outcome.manifest, outcome.was_reused))
     console.print(
         f"\nin the run file:  \\[generate] imported = {escape(repr(str(folder)))}, width = {width}, height = {height}\n"
-        '                  \\[method] pairs = "labelled"   (or any rule over scores)'
+        '                  \\[method] pairs = "labelled"   (or any rule over scores)',
+        soft_wrap=True,
     )
 
 
@@ -160,7 +162,10 @@ def parse_size(text: str) -> tuple[int, int, bool]:
     found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text.strip())
     if not found:
         raise ConfigError(f"--size needs SIDE or WIDTHxHEIGHT in pixels, such as 1024 or 1024x768, not '{text}'")
-    return int(found[1]), int(found[2] or found[1]), found[2] is None
+    width, height = int(found[1]), int(found[2] or found[1])
+    if max(width, height) > LARGEST_SIDE:
+        raise ConfigError(f"--size may be {LARGEST_SIDE} pixels a side at most, not '{text}'")
+    return width, height, found[2] is None
 
 
 def source_options(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from accord.card.use import Use
@@ -34,6 +34,7 @@ def export_adapter(run: Path | str, out: Path | str, layout: Layout = "diffusers
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"the folder '{out}' is not empty: choose a new one to export to")
+    require_readable(trained.folder / LORA_FILE)
     if layout == "comfyui":
         require_no_dora(trained)
         path = out / f"{out.resolve().name}.safetensors"
@@ -43,6 +44,17 @@ def export_adapter(run: Path | str, out: Path | str, layout: Layout = "diffusers
         write_rounded(trained.folder / LORA_FILE, path, dtype)
     add_card(run, out, Use("comfyui" if layout == "comfyui" else "adapter", path.name, dtype=dtype))
     return path
+
+
+def require_readable(file: Path) -> None:
+    """Raise ModelError for a file of weights that is cut short, or no safetensors file."""
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"the weights in {file} are damaged ({error}); delete the file and run `accord train` again"
+        ) from error
 
 
 def write_rounded(source: Path, path: Path, dtype: Dtype) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import ModelMixin
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from accord.errors import ModelError
@@ -79,7 +80,7 @@ def load_lora(pipe: Any, denoiser: nn.Module, denoiser_part: str, folder: Path, 
             state = found[0] if isinstance(found, tuple) else found  # UNet pipelines add kohya's alphas
             check_layers(state, denoiser, denoiser_part, folder, path)
             pipe.load_lora_weights(folder, weight_name=LORA_FILE, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise ModelError(f"the adapter in '{folder}' cannot be put into '{path}': {first_line(error)}") from error
 
 

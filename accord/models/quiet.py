@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ def quiet(keep_progress_bars: bool = False) -> Iterator[None]:
     libraries = (diffusers_logging, transformers_logging)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)  # their errors are raised as well, and told once
         if not keep_progress_bars:
             library.disable_progress_bar()
     try:

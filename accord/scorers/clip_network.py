@@ -13,6 +13,7 @@ from accord.errors import ScoringError
 from accord.scorers.batch import Batch, Preprocessing
 from accord.scorers.checkpoint import download_command, find_file, hashes
 from accord.scorers.clip_vision import embed_images
+from accord.scorers.official import opened
 from accord.scorers.placement import Dtype, precise, torch_dtype
 from accord.scorers.shared import shared
 from accord.scorers.silence import no_loading_bar
@@ -99,10 +100,13 @@ def open_clip_network(
         needed = (path, ("config.json", WEIGHTS), revision)
         weights = find_file(path, WEIGHTS, revision, _get(*needed))
         find_file(path, "config.json", revision, _get(*needed))
-        with no_loading_bar():
-            loaded: Any = CLIPModel.from_pretrained(
+        loaded: Any = opened(
+            lambda: CLIPModel.from_pretrained(
                 path, revision=revision, use_safetensors=True, dtype=torch_dtype(dtype), output_loading_info=True
-            )
+            ),
+            path,
+            "model",
+        )
         model, report = loaded
         check_loaded(path, report)
         return ClipNetwork(model, open_tokenizer(tokenizer_path), key, hashes([weights]), device)

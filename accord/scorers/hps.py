@@ -17,6 +17,7 @@ from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
 from accord.scorers.clip_names import from_open_clip, h14_config
 from accord.scorers.clip_network import ClipNetwork, clip_of_weights, open_tokenizer
+from accord.scorers.official import read_state
 from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import PadToSquare
 from accord.scorers.shared import shared
@@ -76,10 +77,8 @@ def open_hps(
     key = ("hps", path, name, tokenizer_path, dtype, device)
 
     def make() -> ClipNetwork:
-        from safetensors.torch import load_file
-
         file = find_file(path, f"{name}.safetensors", instead=how_to_get(name, path))
-        weights = from_open_clip(load_file(file))
+        weights = from_open_clip(read_state(file))
         model = clip_of_weights(weights, h14_config(weights), dtype, str(file))
         return ClipNetwork(model, open_tokenizer(tokenizer_path), key, hashes([file]), device)
 

@@ -18,6 +18,7 @@ from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_file, from_address, get_and_convert, hashes
 from accord.scorers.clip_network import as_array, open_clip_network
 from accord.scorers.clip_score import CHECKPOINT
+from accord.scorers.official import read_state
 from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
@@ -61,10 +62,8 @@ class LaionAesthetic:
         dtype: Dtype = "float32",
         device: str = "cpu",
     ) -> None:
-        from safetensors.torch import load_file
-
         file = find_file(head_path, f"{FILE}.safetensors", instead=how_to_get(head_path))
-        self.head = read_head({name: each.to(device) for name, each in load_file(file).items()})
+        self.head = read_head({name: each.to(device) for name, each in read_state(file).items()})
         self.clip = open_clip_network(path, path, revision, dtype, device)
         self.preprocessing = CropToSquare(self.clip.image_size, rounds_crop=True)
         self.checkpoint = {**self.clip.checkpoint, **hashes([file])}

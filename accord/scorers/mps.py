@@ -21,6 +21,7 @@ from accord.scorers.batch import Batch
 from accord.scorers.checkpoint import find_any, from_hub, get_and_convert, hashes
 from accord.scorers.clip_names import h14_config
 from accord.scorers.clip_network import H14, ClipNetwork, as_array, clip_of_weights, open_tokenizer, unit
+from accord.scorers.official import read_state
 from accord.scorers.placement import Dtype, torch_dtype
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
@@ -66,10 +67,8 @@ class Mps:
         dtype: Dtype = "float32",
         device: str = "cpu",
     ) -> None:
-        from safetensors.torch import load_file
-
         file = find_any(path, (f"{FILE}.safetensors", "model.safetensors"), instead=how_to_get(path))
-        weights, cross = split_weights(load_file(file))
+        weights, cross = split_weights(read_state(file))
         model = clip_of_weights(weights, h14_config(weights), dtype, str(file))
         self.cross_model = open_cross_model(cross, dtype).to(device)
         self.checkpoint = hashes([file])

@@ -29,10 +29,22 @@ Rename = Callable[[str], str]
 
 
 def read_state(*files: Path) -> dict[str, Tensor]:
-    """Return name -> tensor of safetensors files together; the tensors stay on disk until they are used."""
+    """Return name -> tensor of safetensors files together; the tensors stay on disk until they are used.
+
+    Raises ScoringError for a file that is cut short or no safetensors file.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    state: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            state |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise ScoringError(
+                f"the weights in {file} are damaged ({error}); delete the file and get it again"
+            ) from error
+    return state
 
 
 def sharded(path: str, instead: str) -> list[Path]:
@@ -134,10 +146,12 @@ def layers(state: Mapping[str, Any], pattern: str) -> int:
 
 def opened(make: Callable[[], T], path: str, what: str) -> T:
     """Return what a `from_pretrained` of transformers makes. Raises ScoringError that says how to get it."""
+    from safetensors import SafetensorError
+
     try:
         with no_loading_bar():
             return make()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ScoringError(
             f"the {what} '{path}' cannot be opened ({str(error).splitlines()[0]}); get it with "
             f"`{download_command(path)}`, or give a local folder"

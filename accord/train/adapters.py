@@ -85,7 +85,10 @@ def _lora(denoiser: nn.Module, settings: AdapterSettings, targets: Sequence[str]
     known = [name for name, _ in denoiser.named_modules()]
     absent = [target for target in names if not any(f".{name}".endswith(f".{target}") for name in known)]
     if absent or not names:
-        raise TrainingError(f"the denoiser has no module named {', '.join(absent) or '(no targets given)'} for LoRA")
+        raise TrainingError(
+            f"the denoiser has no module named {', '.join(absent) or '(no targets given)'} for LoRA; "
+            "correct adapter.targets, or leave it out for the family's own"
+        )
     config = peft.LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it by the rank: any number will do

@@ -17,6 +17,7 @@ from accord.errors import ModelError
 from accord.export.adapter import export_adapter
 from accord.export.model import export_model
 from accord.models import ModelSettings, open_model
+from accord.models.adapters import LORA_FILE
 
 FAMILIES = ("sd15", "sd21", "sdxl", "sd3", "flux")
 PATTERNS = {"rank_pattern": {"to_q": 2}, "alpha_pattern": {"to_q": 5.0, "to_v": 1.0}}
@@ -164,6 +165,16 @@ def test_dora_goes_to_diffusers_and_into_a_model_but_not_to_comfyui(run_of, fold
     assert all(layer.use_dora["default_0"] for layer in layers)
     export_model(run, tmp_path / "model")
     np.testing.assert_allclose(picture(plain(tmp_path / "model")), picture(beside), atol=0.01)
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "comfyui"])
+def test_a_file_that_is_cut_short_is_one_clear_line(layout, run_of, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    whole = run_of("sd15") / "train" / "adapter" / LORA_FILE
+    (bare / LORA_FILE).write_bytes(whole.read_bytes()[:300])
+    with pytest.raises(ModelError, match=r"the weights in .* are damaged .*delete the file and run `accord train` again"):
+        export_adapter(bare, tmp_path / "out", layout)
 
 
 def test_what_cannot_be_exported_is_refused(run_of, folder_of, tmp_path):

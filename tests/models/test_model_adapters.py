@@ -165,6 +165,12 @@ def test_an_adapter_of_another_width_is_refused_and_leaves_the_base(folder_of, t
     assert torch.equal(answer(target, target.denoiser), base)
 
 
+def test_an_adapter_that_is_cut_short_is_one_clear_line(shared, tmp_path):
+    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"\xff" * 300)
+    with pytest.raises(ModelError, match=r"the adapter in .* cannot be put into .*header"):
+        shared("sd15").load_adapter(tmp_path)
+
+
 def test_only_lora_weights_can_be_an_adapter(shared, tmp_path):
     config = peft.LoraConfig()
     with pytest.raises(ModelError, match=r"LoRA weights only, but holds 'conv_in\.weight'"):

@@ -90,6 +90,20 @@ def test_bad_lines_are_bad_rows(tmp_path):
     assert [row.problem for row in found] == ["", "the line is not JSON", "the row is not a JSON object", ""]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"a\.jsonl holds no rows"),
+        ('{"a":\n{\n', r"a\.jsonl has no row to read \(a\.jsonl row 0: the line is not JSON\)"),
+        ("[1]\n", r"a\.jsonl row 0: the row is not a JSON object"),
+    ],
+)
+def test_a_file_without_a_readable_row_says_why(tmp_path, content, message):
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(DataError, match=message):
+        open_source([str(tmp_path / "a.jsonl")], PLAIN)
+
+
 def test_hpdv2_images_are_in_the_folder_of_the_files_name(tmp_path):
     path = tmp_path / "train.json"
     path.write_text(json.dumps([{"prompt": "p", "file_path": ["a.png", "b.png"], "human_preference": [1, 0]}]))

@@ -110,6 +110,8 @@ def test_sizes_are_read_strictly():
     for wrong in ("", "0x5", "12x", "x12", "1.5", "-3", "12 x 12"):
         with pytest.raises(ConfigError, match="--size needs"):
             parse_size(wrong)
+    with pytest.raises(ConfigError, match="--size may be 8192 pixels a side at most, not '1024x10240'"):
+        parse_size("1024x10240")
 
 
 def test_a_wrong_call_is_one_clear_line(tmp_path):

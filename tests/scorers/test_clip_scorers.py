@@ -1,5 +1,7 @@
 """CLIP score, PickScore and the aesthetic head on tiny random CLIPs, against their arithmetic written out."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -269,3 +271,14 @@ def test_a_network_is_opened_without_a_bar_and_bars_stay_as_they_were(clips, cap
     assert capfd.readouterr().err == ""
     assert logging.is_progress_bar_enabled()
     assert not are_progress_bars_disabled()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", f"{FILE}.safetensors"])
+def test_weights_that_are_cut_short_are_one_clear_line(clips, tmp_path, file):
+    folder = shutil.copytree(clips["quick_gelu"][0], tmp_path / "clip")
+    sizes = zip(SHAPES, (0, 2, 4, 6, 7), strict=True)
+    head = {f"layers.{i}.{k}": torch.zeros(n if k == "weight" else n[:1]) for n, i in sizes for k in ("weight", "bias")}
+    save_file(head, folder / f"{FILE}.safetensors")
+    (folder / file).write_bytes(b"\xff" * 100)
+    with pytest.raises(ScoringError, match=r"(the weights in .* are damaged|the model .* cannot be opened) \(.*header"):
+        LaionAesthetic(path=str(folder), head_path=str(folder))

@@ -18,22 +18,28 @@ NO_OBJECT = "the row is not a JSON object"
 
 
 def json_source(files: Sequence[Path], root: str = "") -> Source:
-    """Return the objects of these files, one file after another. Raises DataError for a file that cannot be read.
+    """Return the objects of these files, one file after another.
+
+    Raises DataError for a file that cannot be read, and if no row of any file can be.
 
     The files are read once to count rows. Paths of images are relative to `root`; by default to the first file's
     folder, or to the folder beside it that has the file's name, as HPDv2 has train/ beside train.json.
     """
     columns: set[str] = set()
-    total = 0
+    total, first_problem = 0, ""
     try:
         for path in files:
             for row in _file_rows(path):
                 total += 1
+                first_problem = first_problem or (f"{row.where}: {row.problem}" if row.problem else "")
                 if not columns and row.values is not None:
                     columns |= row.values.keys()
         identity = {path.name: sha256(path) for path in files}
     except (OSError, UnicodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path.name} cannot be read: {error}; mend it or leave it out") from error
+    if not columns:
+        names = ", ".join(path.name for path in files)
+        raise DataError(f"{names} holds no rows" if not total else f"{names} has no row to read ({first_problem})")
     return Source(frozenset(columns), total, {"files": identity}, partial(_rows, files), _roots(files[0], root))
 
 
