@@ -173,7 +173,9 @@ def test_a_file_that_is_cut_short_is_one_clear_line(layout, run_of, tmp_path):
     bare.mkdir()
     whole = run_of("sd15") / "train" / "adapter" / LORA_FILE
     (bare / LORA_FILE).write_bytes(whole.read_bytes()[:300])
-    with pytest.raises(ModelError, match=r"the weights in .* are damaged .*delete the file and run `accord train` again"):
+    with pytest.raises(
+        ModelError, match=r"the weights in .* are damaged .*delete the file and run `accord train` again"
+    ):
         export_adapter(bare, tmp_path / "out", layout)
 
 
