@@ -17,6 +17,8 @@ from accord.report.records import Training
 LOG = "log.jsonl"
 OWN = ("loss", "learning_rate", "gradient_norm")  # numbers of the step itself; the others are in its `metrics`
 
+_ANEW = "bring it back from a copy, or delete the folder it is in and run `accord train`: the training is made anew"
+
 
 def read_training(run: Path) -> Training | None:
     """Return the curves, or None if training has not finished. Raises ArtifactError if the log is missing or odd."""
@@ -38,7 +40,7 @@ def read_training(run: Path) -> Training | None:
             by_noise,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{run / 'train' / LOG} is odd ({error!r}); run `accord train --redo`") from error
+        raise ArtifactError(f"{run / 'train' / LOG} is odd ({error!r}); {_ANEW}") from error
 
 
 def _by_noise(lines: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -63,4 +65,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in lines]
     except ValueError as error:
-        raise ArtifactError(f"{path} is damaged ({error}); run `accord train --redo`") from error
+        raise ArtifactError(f"{path} is damaged ({error}); {_ANEW}") from error
