@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from accord.config import Config
+from accord.engine.memory import enough_memory
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.pool import run_shards
 from accord.engine.sizes import image_size, require_sizes
+from accord.errors import ModelError
 from accord.images import ImageRow, encode_image, image_id, part_path, write_images
 from accord.seeding import address
 from accord.types import Prompt
@@ -104,7 +106,8 @@ class ImageWorker:
         g = self.config.generate
         settings = SamplerSettings(g.num_inference_steps, g.guidance_scale, height, width, g.negative_prompt)
         seeds = [image_seed(self.config.seed, prompt.id, index) for prompt, index in wanted]
-        drawn = self.model.generate([prompt.text for prompt, _ in wanted], seeds, settings)
+        with enough_memory(ModelError, f"lower generate.batch_size, which is {g.batch_size}"):
+            drawn = self.model.generate([prompt.text for prompt, _ in wanted], seeds, settings)
         latents = drawn.latents.cpu().numpy() if self.keep_latents else [None] * len(wanted)
         return [
             ImageRow(

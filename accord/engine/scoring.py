@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from accord.engine.devices import num_cores
+from accord.engine.memory import enough_memory, is_out_of_memory
 from accord.engine.pool import run_shards
 from accord.engine.reading import ReadAhead, ReadyImage
 from accord.engine.rows import NotScored, RowJournal
@@ -155,12 +156,19 @@ class ScoreWorker:
         return Batch([row.pixels for row in rows], [self.texts[row.prompt_id] for row in rows], prepared, texts)
 
     def _results(self, name: str, batch: Batch) -> list[float | Exception]:
-        """Return each row's score, or why it has none: a batch that fails as a whole is scored row by row."""
+        """Return each row's score, or why it has none: a batch that fails as a whole is scored row by row.
+
+        Not where it is too large for the device: then every batch would fail first, which is slow, and nobody told.
+        """
         try:
             return list(self._call(name, batch))
         except Exception as error:  # a plug-in may raise anything
             if len(batch) == 1:
                 return [error]
+            advice = f"lower score.batch_size, with which scorer '{name}' was given {len(batch)} images"
+            with enough_memory(ScoringError, advice):
+                if is_out_of_memory(error):
+                    raise
             return [self._results(name, batch.part([row]))[0] for row in range(len(batch))]
 
     def _call(self, name: str, batch: Batch) -> np.ndarray:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from accord.artifacts import open_stage, opened_stage
 from accord.config import Config
 from accord.engine.devices import gpu_number, training_device
+from accord.engine.memory import enough_memory
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.processes import is_main, main_first, meet, num_processes
 from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
-from accord.errors import ConfigError
+from accord.errors import ConfigError, TrainingError
 from accord.files import explaining, write_bytes
 from accord.manifest import Manifest, versions
 from accord.outcome import Outcome, reused, timed
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 NAME = "train"
 LOG = "log.jsonl"
+SMALLER = (
+    "raise train.gradient_accumulation, which makes micro-batches smaller, or turn on "
+    "adapter.uses_gradient_checkpointing or train.cache_reference (the guide's page on many GPUs has them all)"
+)
 CHOICES = {"loss", "noise", "reference", "weighting", "timesteps", "error_space"}
 
 
@@ -80,7 +85,8 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
     method, told = _method(config), train_settings(config)
     data = pair_data(config, model)
     checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
-    with timed(stage.folder, training_device(device)) if is_main() else nullcontext():
+    clock = timed(stage.folder, training_device(device)) if is_main() else nullcontext()
+    with clock, enough_memory(TrainingError, SMALLER):
         state = begin(model, method, told, adapter_settings(config), accelerator)
         load_checkpoint(checkpoints, state, identity)
         progress(state.step, told.steps, "steps")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from accord.artifacts import opened_stage
@@ -202,6 +203,18 @@ def test_all_wait_patiently_while_a_checkpoint_is_written(selected, tmp_path, mo
         pass
     assert met == ["cpu"] * (STEPS - 1)
     processes.meet("cpu")  # alone there is nobody to wait for
+
+
+def test_a_device_without_enough_memory_is_one_clear_line(selected, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(selected, folder)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr("accord.train.loop.train", full)
+    with pytest.raises(TrainingError, match=r"raise train\.gradient_accumulation, .*Tried to allocate 20"):
+        list(run_stages(config(folder), ("encode", "reference", "train")))
 
 
 def test_a_batch_must_divide_among_the_processes(tmp_path, monkeypatch):
