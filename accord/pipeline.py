@@ -10,6 +10,7 @@ from typing import Any
 
 from accord.artifacts import locked, state_of
 from accord.config import Config
+from accord.engine.outside import require_outside
 from accord.engine.processes import is_main, main_first
 from accord.files import write_bytes
 from accord.outcome import Outcome
@@ -61,6 +62,8 @@ def run_stages(
             train.require_shareable(config)
         if evaluate.NAME in names:
             evaluate.require_scorers(config)
+        if is_main() and {"score", evaluate.NAME} & set(names):
+            require_outside(config)
     with locked(folder) if is_main() else nullcontext():
         if is_main():
             write_bytes(folder / RUN_FILE, dump_config(config).encode())

@@ -30,6 +30,14 @@ def scorer_options(config: Config) -> dict[str, Mapping[str, Any] | Outside]:
     return {**config.score.options, **{name: Outside(d, logs) for name, d in config.score.defined.items()}}
 
 
+def require_outside(config: Config) -> None:
+    """Raise ScoringError, before any work, unless each scorer that the run file defines and the run uses has a card."""
+    used = {*config.score.scorers, *config.evaluate.held_out, config.evaluate.checker}
+    for name, told in scorer_options(config).items():
+        if name in used and isinstance(told, Outside):
+            outside_card(name, told)
+
+
 def open_outside(name: str, told: Outside, device: str) -> RowScorer:
     """Return the scorer, started. Raises ScoringError if that cannot be done."""
     if isinstance(told.definition, JudgeConfig):

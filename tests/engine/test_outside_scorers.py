@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import accord.scorers.external
+from accord.config import Config
 from accord.engine.outside import Outside
 from accord.engine.rows import RowJournal
 from accord.engine.scorers import plan_turns, scorer_card, scorer_settings
@@ -17,6 +18,7 @@ from accord.engine.scoring import ScoreSettings, ScoreShard, score_images
 from accord.errors import ConfigError, ScorerStopped, ScoringError
 from accord.images import ImageRow, encode_image, image_id, write_images
 from accord.outside import ExternalConfig, JudgeConfig
+from accord.pipeline import run_stages
 from accord.runfile import dump_config, parse_config
 from accord.scorers.batch import Batch
 from accord.tables import read_scores
@@ -199,6 +201,18 @@ def test_a_judge_whose_server_breaks_half_way_asks_no_image_twice(pool):
         found = score(pool, Outside(config, pool / "logs"))
         assert len(server.questions) == 7  # six images, one of them twice
     assert [found[image][0] for image in sorted(found)[:6]] == [1, 2, 3, 4, 5, 5]
+
+
+def test_a_program_that_is_not_there_is_told_before_any_image_is_drawn(tmp_path):
+    config = Config.model_validate(
+        {
+            "folder": str(tmp_path / "run"),
+            "score": {"external": {"mine": {"command": ["no-such-program"]}}, "scorers": ["mine", "world_taste"]},
+        }
+    )
+    with pytest.raises(ScoringError, match="'no-such-program' cannot be started"):
+        list(run_stages(config))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_card_is_told_by_the_child_and_the_version_decides_what_is_stale(external, tmp_path):
