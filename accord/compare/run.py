@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accord import registry
 from accord.artifacts import locked
 from accord.compare.cells import (
     POOL,
@@ -148,8 +149,8 @@ def _run(tasks: Sequence[Task], config: CompareConfig, progress: Progress) -> li
 
 def _cost(task: Task) -> int:
     """Return about how much work a cell is, so that the longest start first."""
-    inverts = "inversion" in task.config.method.noise.name or task.config.method.noise.name == "renoise"
-    return task.config.train.steps * (3 if inverts else 1)
+    rule = registry.load("noises", task.config.method.noise.name)
+    return task.config.train.steps * (3 if getattr(rule, "inverts", False) else 1)
 
 
 def _done(config: CompareConfig, chosen: dict[str, tuple[float, float]], failures: Sequence[tuple[str, str]]) -> Done:
