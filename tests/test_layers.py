@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "accord"
 LAYERS = (
-    {"version", "types", "errors", "seeding"},
+    {"version", "types", "errors", "seeding", "hub"},
     {
         "section",
         "outside",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accord.errors import ModelError
+from accord.hub import download_command, is_hub_id
 from accord.models.quiet import quiet
 
 INDEX = "model_index.json"
@@ -35,11 +35,6 @@ def read_index(folder: Path) -> dict[str, Any]:
             "Give the folder that pipeline.save_pretrained made"
         )
     return read_json(folder / INDEX)
-
-
-def is_hub_id(path: str) -> bool:
-    """Return whether this is written like a hub id `owner/name`."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", path) is not None
 
 
 def locate(path: str, revision: str | None, unwanted: Mapping[str, None]) -> tuple[Path, str | None]:
@@ -71,7 +66,7 @@ def fetch(hub_id: str, revision: str | None, unwanted: Mapping[str, None]) -> tu
         raise ModelError(
             f"'{hub_id}' is neither a folder nor to be had from the hub or its cache "
             f"({first_line(error).split(' (')[0]}). "
-            f"Where there is a network: {download_command(hub_id, revision)}"
+            f"Where there is a network: {download_command(hub_id, revision=revision)}"
         ) from error
     return folder, folder.name
 
@@ -92,14 +87,9 @@ def fetch_configurations(hub_id: str, file: Path, weights_of: Sequence[str]) -> 
             f"'{file}' holds weights only, and the configurations and tokenizers of '{hub_id}' that go with it are "
             f"neither in the local cache nor to be had from the hub ({first_line(error).split(' (')[0]}): set "
             "model.config to a diffusers folder of such a model, or where there is a network: "
-            f"{download_command(hub_id, None)} --include {' '.join(repr(pattern) for pattern in wanted)}"
+            f"{download_command(hub_id)} --include {' '.join(repr(pattern) for pattern in wanted)}"
         ) from error
     return folder, folder.name
-
-
-def download_command(hub_id: str, revision: str | None) -> str:
-    """Return the command that fetches a hub model into the local cache."""
-    return f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
 
 
 def first_line(error: Exception) -> str:
@@ -117,7 +107,7 @@ def fetch_file(hub_id: str, name: str, commit: str) -> Path:
     except Exception as error:  # as above
         raise ModelError(
             f"the file {name} of '{hub_id}' is neither in the local cache nor to be had from the hub "
-            f"({first_line(error)}). Where there is a network: {download_command(hub_id, commit)}"
+            f"({first_line(error)}). Where there is a network: {download_command(hub_id, revision=commit)}"
         ) from error
 
 

@@ -19,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from accord.errors import ModelError
+from accord.hub import is_hub_id
 from accord.models.file_kind import check_kind, check_prediction
 from accord.models.fingerprint import model_files
-from accord.models.folders import check_class, fetch_configurations, first_line, is_hub_id, read_index, read_json
+from accord.models.folders import check_class, fetch_configurations, first_line, read_index, read_json
 from accord.models.opened import OpenedPipeline, torch_dtype
 from accord.models.quiet import quiet
 

@@ -12,6 +12,7 @@ from shlex import quote
 
 from accord.errors import ScoringError
 from accord.files import sha256
+from accord.hub import download_command, is_hub_id
 
 
 def find_file(path: str, name: str, revision: str = "main", instead: str = "") -> Path:
@@ -57,17 +58,6 @@ def weight_files(path: str, revision: str = "main") -> list[Path]:
     if not folder.is_dir():
         folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
     return sorted(folder.glob("*.safetensors"))
-
-
-def is_hub_id(path: str) -> bool:
-    """Say whether a path reads as `owner/name` of the hub."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and not path.startswith(".")
-
-
-def download_command(path: str, names: Iterable[str] = (), revision: str = "main") -> str:
-    """Return the shell command that downloads these files of a hub repository into its cache."""
-    words = ["hf", "download", path, *names]
-    return " ".join(words if revision == "main" else [*words, "--revision", revision])
 
 
 def get_and_convert(download: str, folder: str, file: str) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from accord.errors import ScoringError
+from accord.hub import download_command
 from accord.scorers.batch import Batch, Preprocessing
-from accord.scorers.checkpoint import download_command, find_file, hashes
+from accord.scorers.checkpoint import find_file, hashes
 from accord.scorers.clip_vision import embed_images
 from accord.scorers.official import opened
 from accord.scorers.placement import Dtype, precise, torch_dtype

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.errors import ScoringError
-from accord.scorers.checkpoint import download_command, find_file
+from accord.hub import download_command
+from accord.scorers.checkpoint import find_file
 from accord.scorers.silence import no_loading_bar
 
 if TYPE_CHECKING:
