@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check slow docs clean
+.PHONY: demo test check slow gpu docs clean
 
 ## the main job on the embedded world: prompts -> generate -> score -> select -> train -> evaluate -> report
 ## WORLD=world_epsilon: the same with the base that predicts the noise
@@ -27,6 +27,10 @@ check: .venv/.installed-dev
 ## the tests that take minutes
 slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+## the checks of devices, on a CUDA GPU beside the CPU
+gpu: .venv/.installed-dev
+	$(BIN)/python -m pytest -m gpu
 
 ## write the generated reference pages again
 docs: .venv/.installed-dev

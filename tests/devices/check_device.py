@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from other_device import DEVICE, at_home
+from two_devices import DEVICE, IS_REAL, at_home
+
+pytestmark = pytest.mark.skipif(IS_REAL, reason="of the device that only tests have")
 
 
 @pytest.fixture(autouse=True)

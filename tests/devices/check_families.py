@@ -5,8 +5,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from other_device import on_both
 from tiny_data import data_of
+from two_devices import on_both
 
 from accord.config import Choice, MethodConfig
 from accord.models import ModelSettings, SamplerSettings, open_model

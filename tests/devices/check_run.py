@@ -6,8 +6,8 @@ import tomllib
 import numpy as np
 import pytest
 import torch
-from other_device import on_both
 from safetensors.torch import load_file
+from two_devices import on_both
 
 from accord.files import read_json
 from accord.images import decode_image, iterate_images

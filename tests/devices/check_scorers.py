@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from other_device import on_both
 from test_one_run import (  # noqa: F401  # fixtures: tiny weights of every scorer
     blip_folder,
     flant5_folder,
@@ -15,6 +14,7 @@ from test_one_run import (  # noqa: F401  # fixtures: tiny weights of every scor
     vqa_state,
     weights,
 )
+from two_devices import on_both
 
 from accord import registry
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make
-from other_device import DEVICE, NAME, WAITED, at_home, on_both
+from two_devices import DEVICE, IS_REAL, NAME, at_home, on_both
 
 from accord import registry
 from accord.config import Choice, MethodConfig
@@ -100,10 +100,13 @@ def test_what_is_compared_lies_on_the_other_device():
     assert on_both(work) == ({torch.device("cpu")}, {DEVICE})
 
 
+@pytest.mark.skipif(IS_REAL, reason="a GPU does not count")
 @pytest.mark.parametrize("noise", registry.names("noises"))
 @pytest.mark.parametrize("reference", ["frozen", "refreshed", "ema"])
 def test_a_step_waits_for_the_device_once(noise, reference):
     """Each wait leaves a GPU without work; one is needed for the numbers of the log."""
+    from other_device import WAITED
+
     with at_home(NAME):
         run = make(steps=4, method=method_of(loss="logistic", noise=noise, reference=reference))
         run.data = type(run.data)(

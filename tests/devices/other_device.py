@@ -7,14 +7,9 @@ is checked with it runs in a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
-from unittest import mock
 
 import torch
-from accelerate import Accelerator
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
@@ -131,20 +126,3 @@ def copy_from(source: torch.Tensor, target: torch.Tensor, non_blocking: bool = F
 LIBRARY = torch.library.Library("aten", "IMPL")  # what `torch.tensor(..., device=DEVICE)` asks for below every mode
 LIBRARY.impl("empty_strided", empty_strided, "PrivateUse1")
 LIBRARY.impl("_copy_from", copy_from, "PrivateUse1")
-
-
-@contextmanager
-def at_home(device: str) -> Iterator[None]:
-    """Make one of the two devices that of accelerate, too."""
-    elsewhere = EveryCall() if device == NAME else nullcontext()
-    with mock.patch.object(Accelerator, "device", torch.device(device)), sdpa_kernel(SDPBackend.MATH), elsewhere:
-        yield
-
-
-def on_both(work: Callable[[str], Any]) -> tuple[Any, Any]:
-    """Return what `work(device)` gives on the CPU and on the other device."""
-    results = []
-    for device in ("cpu", NAME):
-        with at_home(device):
-            results.append(work(device))
-    return results[0], results[1]

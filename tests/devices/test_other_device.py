@@ -16,12 +16,13 @@ CHECKS = [
 HELPERS = (HERE, HERE.parent / "train", HERE.parent / "scorers")
 
 
+@pytest.mark.parametrize("device", ["other", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("name", CHECKS)
-def test_no_tensor_is_left_on_the_wrong_device(name):
+def test_no_tensor_is_left_on_the_wrong_device(name, device):
     places = os.pathsep.join([*map(str, HELPERS), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", HERE / name],
-        env=os.environ | {"PYTHONPATH": places},
+        env=os.environ | {"PYTHONPATH": places, "ACCORD_TEST_DEVICE": device},
         cwd=HERE.parents[1],
         capture_output=True,
         text=True,

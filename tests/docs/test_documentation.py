@@ -64,8 +64,8 @@ def parse_command(command: str) -> None:
         assert words[0] in found.commands, f"no command {words[0]}"
         found, words = found.commands[words[0]], words[1:]
     told = found.make_context(found.name, list(words)).params
-    if told.get("run_file") and told["run_file"].is_file():
-        load_config(told["run_file"], told["set_"] or [])
+    if told.get("run_file") and Path(told["run_file"]).is_file():
+        load_config(Path(told["run_file"]), told["set_"] or [])
 
 
 def run_command(command: str) -> None:
