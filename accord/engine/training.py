@@ -13,6 +13,7 @@ from accord.errors import TrainingError
 from accord.images import read_seeds, read_sizes
 from accord.noise.prior import NO_PRIOR
 from accord.tables import read_pairs
+from accord.train.beforehand import is_noise_cacheable
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,12 +62,12 @@ def pair_data(config: Config, model: DiffusionModel) -> PairData:
     """Return pairs, latents and conditioning of the run folder, and the noise of every visit if there is such."""
     from accord.train.cache import LatentCache, TensorCache
     from accord.train.data import PairData, PairTable
-    from accord.train.noise_cache import NoiseCache, is_cacheable
+    from accord.train.noise_cache import NoiseCache
 
     run = Path(config.folder)
     latents = LatentCache(TensorCache(run / "encode" / "latents"))
     table = PairTable.from_pairs(read_pairs(run / "select" / "pairs.parquet"), latents.sizes())
-    noise = NoiseCache(TensorCache(run / "invert" / "noise")) if is_cacheable(config.method.noise) else None
+    noise = NoiseCache(TensorCache(run / "invert" / "noise")) if is_noise_cacheable(config.method.noise) else None
     prior = partial(_prior_noise, model, read_seeds(run / "generate"), read_sizes(run / "generate"))
     return PairData(table, latents, TensorCache(run / "encode" / "prompts"), prior, noise)
 

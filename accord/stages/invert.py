@@ -16,6 +16,7 @@ from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.outcome import Outcome, reused, timed
 from accord.tables import read_pairs
+from accord.train.beforehand import is_noise_cacheable
 from accord.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ INPUTS = ("select", "encode")
 
 def is_needed(config: Config) -> bool:
     """Say whether the method's noise is found by inversion along the initial model."""
-    from accord.train.noise_cache import is_cacheable
-
-    return is_cacheable(config.method.noise)
+    return is_noise_cacheable(config.method.noise)
 
 
 def settings(config: Config) -> dict[str, Any]:

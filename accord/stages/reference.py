@@ -17,6 +17,7 @@ from accord.engine.devices import training_device
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.training import adapter_settings, make_accelerator, pair_data
 from accord.outcome import Outcome, reused, timed
+from accord.train.beforehand import is_noise_cacheable, require_cacheable_reference
 from accord.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ NAME = "reference"
 
 def is_needed(config: Config) -> bool:
     """Say whether the reference's errors are computed beforehand. Raises ConfigError where they cannot be."""
-    from accord.train.cached_reference import require_cacheable
-
     if config.train.cache_reference:
-        require_cacheable(config.method)
+        require_cacheable_reference(config.method)
     return config.train.cache_reference
 
 
@@ -53,9 +52,7 @@ def settings(config: Config) -> dict[str, Any]:
 
 def inputs(config: Config) -> tuple[str, ...]:
     """Return the stages this one reads."""
-    from accord.train.noise_cache import is_cacheable
-
-    return ("select", "encode", "invert") if is_cacheable(config.method.noise) else ("select", "encode")
+    return ("select", "encode", "invert") if is_noise_cacheable(config.method.noise) else ("select", "encode")
 
 
 def reference(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome | dict[str, Outcome]:

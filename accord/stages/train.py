@@ -26,6 +26,7 @@ from accord.errors import ConfigError, TrainingError
 from accord.files import explaining, write_bytes
 from accord.manifest import Manifest, versions
 from accord.outcome import Outcome, reused, timed
+from accord.train.beforehand import is_noise_cacheable, require_cacheable_reference
 from accord.types import Progress, StepLog, no_progress
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ def settings(config: Config) -> dict[str, Any]:
 
 def inputs(config: Config) -> tuple[str, ...]:
     """Return the stages this one reads."""
-    from accord.train.noise_cache import is_cacheable
-
-    inverts, cached = is_cacheable(config.method.noise), config.train.cache_reference
+    inverts, cached = is_noise_cacheable(config.method.noise), config.train.cache_reference
     return ("select", "encode", *(["invert"] if inverts else []), *(["reference"] if cached else []))
 
 
@@ -162,13 +161,13 @@ def _append(path: Path, log: StepLog) -> None:
 def _method(config: Config) -> Method:
     """Return the method, with the reference's errors from the run folder if they were computed beforehand."""
     from accord.train.cache import TensorCache
-    from accord.train.cached_reference import CachedReference, ErrorCache, require_cacheable
+    from accord.train.cached_reference import CachedReference, ErrorCache
     from accord.train.method import load_method
 
     method = load_method(config.method)
     if not config.train.cache_reference:
         return method
-    require_cacheable(config.method)
+    require_cacheable_reference(config.method)
     errors = ErrorCache(TensorCache(Path(config.folder) / "reference" / "errors"))
     return replace(method, reference=partial(CachedReference, errors=errors))
 

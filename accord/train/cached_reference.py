@@ -12,12 +12,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from accord import registry
-from accord.config import MethodConfig
-from accord.errors import ConfigError
 from accord.train.cache import TensorCache
 from accord.train.denoising import Denoised
-from accord.train.noise_cache import is_cacheable
 from accord.train.reference import Measure
 from accord.types import PairBatch
 
@@ -71,23 +67,3 @@ class CachedReference:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Need nothing."""
-
-
-def require_cacheable(method: MethodConfig) -> None:
-    """Raise ConfigError unless the reference's errors are the same at every time and are all that the loss reads."""
-    if method.reference.name != "frozen":
-        raise ConfigError(
-            f"train.cache_reference needs method.reference 'frozen', not '{method.reference.name}': only the errors "
-            "of a model that stays as it is can be computed beforehand"
-        )
-    if getattr(registry.load("losses", method.loss.name), "needs_predictions", False):
-        raise ConfigError(
-            f"the loss '{method.loss.name}' reads the reference's predictions, of which train.cache_reference keeps "
-            "only the errors; turn it off"
-        )
-    inverts = getattr(registry.load("noises", method.noise.name), "inverts", False)
-    if inverts and not is_cacheable(method.noise):
-        raise ConfigError(
-            f"noise '{method.noise.name}' inverts along the policy and changes as it learns, so no error can be "
-            'computed beforehand: take its option model = "initial", or turn train.cache_reference off'
-        )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from accord import registry
-from accord.config import Choice
 from accord.train.cache import TensorCache
 
 NOISE = "noise"  # the name of the one tensor of a noise cache
@@ -38,12 +36,3 @@ def rows_per_shard(numbers: int) -> int:
     A killed run loses at most a shard, and what a row costs to invert grows with its size.
     """
     return max(1, min(1024, SHARD_BYTES // (4 * numbers)))
-
-
-def is_cacheable(choice: Choice) -> bool:
-    """Say whether this choice of noise inverts along the initial denoiser, so that training never changes it."""
-    rule = registry.load("noises", choice.name)
-    if not getattr(rule, "inverts", False):
-        return False
-    default = registry.options_of(rule)["model"].default
-    return choice.options.get("model", default) == "initial"

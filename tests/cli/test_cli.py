@@ -12,7 +12,7 @@ from accord.cli.method import equation
 from accord.cli.terminal import console
 from accord.recipes.choices import recipe_beta, recipe_method
 from accord.recipes.elsewhere import BETAS
-from accord.recipes.initial import families, load_recipe, recipes
+from accord.recipes.initial import families, initial_run_file, load_recipe, recipes
 from accord.version import __version__
 
 runner = CliRunner()
@@ -46,6 +46,16 @@ def test_help_lists_every_command_and_loads_nothing_heavy():
         "init",
     ):
         assert command in text
+
+
+@pytest.mark.parametrize("recipe", ["capo", "smpo"])  # smpo asks which of its noise can be computed beforehand
+def test_plan_loads_no_model_library(recipe, tmp_path):
+    (tmp_path / "run.toml").write_text(initial_run_file("world", recipe))
+    code = "import sys; sys.argv = ['accord', 'plan', 'run.toml']\nfrom accord.cli import main\ntry: main()\n"
+    code += "except SystemExit: print({'torch', 'peft', 'diffusers', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "train/" in done.stdout
+    assert done.stdout.strip().endswith("set()")
 
 
 def test_version():

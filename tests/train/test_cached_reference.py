@@ -14,8 +14,9 @@ from accord.losses.logistic import logistic
 from accord.noise.gaussian_shared import gaussian_shared
 from accord.noise.prior import prior
 from accord.train.adapters import wrap
+from accord.train.beforehand import require_cacheable_reference
 from accord.train.cache import CacheWriter, TensorCache
-from accord.train.cached_reference import ERRORS, CachedReference, ErrorCache, require_cacheable, visit_ids
+from accord.train.cached_reference import ERRORS, CachedReference, ErrorCache, visit_ids
 from accord.train.checkpoint import load_checkpoint, save_checkpoint
 from accord.train.data import Visits, make_batch
 from accord.train.denoising import make_task
@@ -163,9 +164,9 @@ def test_a_loss_that_reads_predictions_refuses(make_run, method, tmp_path):
 )
 def test_what_cannot_be_computed_beforehand_is_refused(choices, message):
     with pytest.raises(ConfigError, match=message):
-        require_cacheable(MethodConfig.model_validate(choices))
+        require_cacheable_reference(MethodConfig.model_validate(choices))
 
 
 @pytest.mark.parametrize("choices", [{}, {"noise": "renoise"}, {"noise": "prior", "error_space": "native"}])
 def test_what_can_be_is_not(choices):
-    require_cacheable(MethodConfig.model_validate(choices))
+    require_cacheable_reference(MethodConfig.model_validate(choices))

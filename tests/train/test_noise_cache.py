@@ -6,8 +6,9 @@ import torch
 from accord import registry
 from accord.config import Choice
 from accord.errors import MissingArtifact
+from accord.train.beforehand import is_noise_cacheable
 from accord.train.cache import CacheWriter, TensorCache
-from accord.train.noise_cache import NOISE, NoiseCache, is_cacheable, row_id, rows_per_shard
+from accord.train.noise_cache import NOISE, NoiseCache, row_id, rows_per_shard
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_columns_of_another_length_are_refused(cache):
     ],
 )
 def test_noise_is_computed_beforehand_where_training_cannot_change_it(choice, expected):
-    assert is_cacheable(Choice.model_validate(choice)) is expected
+    assert is_noise_cacheable(Choice.model_validate(choice)) is expected
 
 
 def test_every_choice_of_noise_is_one_or_the_other():
