@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from accord.errors import ArtifactError, MissingArtifact
 from accord.images import decode_image, read_images, write_images
 from accord.report.load import load_report
 from accord.report.words import percent, percent_range
+from accord.tables import read_prompts
 
 WritePage = Callable[..., str]
 UNKNOWN = {"value": None, "low": None, "high": None}
@@ -86,6 +88,21 @@ def test_texts_from_outside_are_shown_and_never_interpreted(tmp_path: Path, writ
     for text in EVIL:
         assert text in page.text
     assert page.text.count(EVIL[0]) >= 3  # title, heading and the prompt's images
+
+
+def test_a_very_long_prompt_takes_a_few_lines_and_is_whole_in_its_tooltip(
+    tmp_path: Path, write_page: WritePage
+) -> None:
+    run, texts = tmp_path / "run", ("a green star and many words, " * 345, "x" * 10_000)
+    write_example_run(run, num_prompts=4, images_per_prompt=8, texts=texts)
+    page = write_page(run, num_prompts_shown=4, num_groups_drawn=4)
+    told = [heading.get("title") for heading in ParsedPage(page).all("h3") if heading.get("class") == "long"]
+    whole = [prompt.text for prompt in read_prompts(run / "generate" / "prompts.parquet")][:2]
+    assert sorted(filter(None, told)) == sorted(2 * whole)  # once with the images, once with the group
+    assert sum(map(len, whole)) > 19_000
+    clamped = re.search(r"\nh3\.long bdi \{([^}]*)\}", page)
+    assert clamped is not None
+    assert {"-webkit-line-clamp: 8", "overflow: hidden"} <= {rule.strip() for rule in clamped[1].split(";")}
 
 
 @pytest.mark.parametrize(
