@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,10 @@ def run_stages(
             train.require_shareable(config)
         if evaluate.NAME in names:
             evaluate.require_scorers(config)
-        if is_main() and {"score", evaluate.NAME} & set(names):
-            require_outside(config)
+        if is_main():
+            require_ready(config, names)
+            if {score.NAME, evaluate.NAME} & set(names):
+                require_outside(config)
     with locked(folder) if is_main() else nullcontext():
         if is_main():
             write_bytes(folder / RUN_FILE, dump_config(config).encode())
@@ -72,6 +74,33 @@ def run_stages(
             outcomes = outcome if isinstance(outcome, dict) else {"": outcome}
             for part, one in outcomes.items():
                 yield (f"{name} {part}".strip(), one)
+
+
+def require_ready(config: Config, names: Collection[str] = tuple(STAGES)) -> None:
+    """Raise, before any image is drawn, what would stop these stages later: one image per prompt, missing weights.
+
+    A scorer whose tables are finished needs no weights, and nothing is missing that the hub may be asked for.
+    """
+    if select.NAME in names:
+        select.require_pairable(config)
+    if score.NAME in names:
+        score.require_ready(config, is_pool_kept=not _is_remade(config, names, (generate.NAME,)))
+    if evaluate.NAME in names:
+        before = (generate.NAME, select.NAME, encode.NAME, train.NAME)
+        evaluate.require_ready(config, is_model_kept=not _is_remade(config, names, before))
+
+
+def _is_remade(config: Config, names: Collection[str], stages: Iterable[str]) -> bool:
+    """Say whether one of these stages is among `names` and has work to do."""
+    made = {
+        generate.NAME: (generate.settings, ()),
+        select.NAME: (select.settings, select.inputs(config)),
+        encode.NAME: (encode.settings, (generate.NAME, select.NAME)),
+        train.NAME: (train.settings, train.inputs(config)),
+    }
+    wanted = {name: made[name] for name in stages if name in names}
+    run = Path(config.folder)
+    return any(state_of(run, name, told(config), inputs) != "finished" for name, (told, inputs) in wanted.items())
 
 
 def _run_stage(name: str, config: Config, redo: bool, progress: Progress) -> Outcome | dict[str, Outcome]:

@@ -40,6 +40,8 @@ def test_written_config_loads_to_the_same_config(tmp_path):
         ({"folder": ""}, "folder: String should have at least 1 character"),
         ({"train": {"learning_rate": float("inf")}}, "train.learning_rate: Input should be a finite number"),
         ({"score": {"scales": {"world_taste": float("nan")}}}, "score.scales.world_taste: Input should be a finite"),
+        ({"score": {"scales": {"world_taste": -1.0}}}, "score.scales.world_taste: Input should be greater than 0"),
+        ({"score": {"scales": {"world_taste": 0}}}, "score.scales.world_taste: Input should be greater than 0"),
         ({"generate": {"image_format": "gif"}}, "generate.image_format: Input should be 'png', 'jpeg' or 'webp'"),
     ],
 )

@@ -117,7 +117,8 @@ def run(run_file: RunFile, set_: Set = None, redo: Redo = False) -> None:
 def plan(run_file: RunFile, set_: Set = None) -> None:
     """Print what would be read, written and computed, without doing it.
 
-    Only external scorers are started, to ask for their version, and ended at once without their models.
+    Only external scorers are started, to ask for their version, and ended at once without their models. What would
+    stop the run before it draws, such as weights that are not here, follows the table as an error.
     """
     print_plan(run_file, set_ or [])
 

@@ -18,7 +18,7 @@ from accord.engine.scorers import scorer_notes
 from accord.files import read_json
 from accord.manifest import load_manifest
 from accord.outcome import Outcome, read_seconds
-from accord.pipeline import STAGES, plan, run_stages
+from accord.pipeline import STAGES, plan, require_ready, run_stages
 from accord.runfile import load_config
 
 SHOWN = (
@@ -66,7 +66,7 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
 
 
 def print_plan(run_file: Path, overrides: Sequence[str]) -> None:
-    """Print the table of what would be done."""
+    """Print the table of what would be done, and then raise what would stop it before it begins."""
     config = load_config(run_file, overrides)
     table = Table(
         Column("writes", no_wrap=True), "state", "reads", "work", title=f"{config.folder}", title_justify="left"
@@ -75,6 +75,7 @@ def print_plan(run_file: Path, overrides: Sequence[str]) -> None:
         table.add_row(step.writes, step.state, step.reads, step.work)
     console.print(table)
     _print_scorer_notes(config)
+    require_ready(config)
 
 
 def _print_scorer_notes(config: Config) -> None:

@@ -22,7 +22,9 @@ class ScoreConfig(Section):
         ("world_alignment", "world_aesthetics", "world_taste"),
         description="the rewards to align with (`accord list scorers`); none: labelled pairs decide alone",
     )
-    scales: dict[str, float] = Field({}, description="Bradley-Terry scale per scorer, instead of its card's")
+    scales: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="Bradley-Terry scale per scorer, above 0, instead of its card's"
+    )
     options: dict[str, dict[str, Any]] = Field(
         {}, description="options per scorer, also of those of [evaluate]: a local folder, dtype, device, convention"
     )

@@ -33,6 +33,23 @@ def open_scorer(name: str, device: str = "cpu", options: Told | None = None) -> 
     return make(**told)
 
 
+def require_ready_scorers(names: Sequence[str], options: Options, memory_gb: float | None = None) -> None:
+    """Raise what would stop scoring later, before anything is drawn: files and packages, options, too little memory.
+
+    Asked are scorers of this process whose class has `require_ready(**options)`, called with all options and their
+    defaults; it opens no weights and fetches nothing. What a run file defines itself is asked by `require_outside`.
+    """
+    here = {name: told for name in names if not isinstance(told := options.get(name, {}), Outside)}
+    for name, given in here.items():
+        make = registry.load("scorers", name)
+        told = registry.check_options("scorers", name, dict(given))
+        if hasattr(make, "require_ready"):
+            known = registry.options_of(make).values()
+            defaults = {each.name: each.default for each in known if each.default is not each.empty}
+            make.require_ready(**{**defaults, **told})
+    plan_turns(list(here), options, memory_gb)
+
+
 def scorer_card(name: str, options: Told | None = None) -> ScorerCard:
     """Return a scorer's card without opening its weights, where the class itself carries the card.
 

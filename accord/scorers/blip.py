@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from accord.errors import ScoringError
+from accord.scorers.checkpoint import Needed, how_to_fetch
 from accord.scorers.official import fill, layers, opened, same_name
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ def _text_config(state: Mapping[str, Tensor], source: str) -> BlipTextConfig:
     )
 
 
+def vocabulary(path: str) -> Needed:
+    """Return the file of the words of BERT's tokenizer."""
+    return Needed(path, ("tokenizer.json", "vocab.txt"), instead=how_to_fetch(path))
+
+
 def tokenizer(path: str, words: int) -> BertTokenizer:
     """Return BERT's tokenizer with BLIP's two tokens, [DEC] (30522) and [ENC] (30523), at the end.
 
@@ -120,6 +126,7 @@ def tokenizer(path: str, words: int) -> BertTokenizer:
     """
     from transformers import BertTokenizer
 
+    vocabulary(path).find()
     found = opened(lambda: BertTokenizer.from_pretrained(path), path, "tokenizer")
     found.add_tokens(["[DEC]", "[ENC]"], special_tokens=True)
     if len(found) != words:

@@ -17,8 +17,8 @@ import numpy as np
 
 from accord.scorers import blip
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, from_address, get_and_convert, hashes
-from accord.scorers.noun_chunks import noun_chunks
+from accord.scorers.checkpoint import Needed, from_address, get_and_convert, hashes, require
+from accord.scorers.noun_chunks import noun_chunks, require_parser
 from accord.scorers.official import read_state, split
 from accord.scorers.placement import Dtype, placed, precise
 from accord.scorers.preprocessing import Squash
@@ -77,8 +77,7 @@ class BlipVqa:
         questions: one per noun phrase (needs spaCy), or one for the whole prompt. is_rounded: to four digits, as the
         benchmark rounds answers and products; without it, small differences of a reward are kept.
         """
-        how = get_and_convert(from_address(SOURCE, path), path, f"{FILE}.pth")
-        file = find_file(path, f"{FILE}.safetensors", instead=how)
+        file = weights_file(path).find()
         self.checkpoint = hashes([file])
         vision, encoder, decoder = parts(read_state(file), file.name)
         self.vision = placed(vision, device, dtype)
@@ -89,6 +88,13 @@ class BlipVqa:
         self.device = device
         self.questions = questions
         self.is_rounded = is_rounded
+
+    @staticmethod
+    def require_ready(*, path: str, tokenizer_path: str, questions: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing, MissingDependency if spaCy is wanted and is not here."""
+        require(weights_file(path), blip.vocabulary(tokenizer_path))
+        if questions == "noun_chunks":
+            require_parser()
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return (B,) float64."""
@@ -146,6 +152,12 @@ def clean(question: str) -> str:
     """Return a question as BLIP was trained on it: small letters, without some punctuation, at most 50 words."""
     kept = re.sub(r"([.!\"()*#:;~])", "", question.lower()).rstrip(" ")
     return " ".join(kept.split(" ")[:WORDS])
+
+
+def weights_file(folder: str) -> Needed:
+    """Return the weights, with the two commands that bring the official ones into `folder`."""
+    how = get_and_convert(from_address(SOURCE, folder), folder, f"{FILE}.pth")
+    return Needed(folder, (f"{FILE}.safetensors",), instead=how)
 
 
 def parts(state: Mapping[str, Tensor], source: str) -> tuple[BlipVisionModel, BlipTextModel, BlipTextLMHeadModel]:

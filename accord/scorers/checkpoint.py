@@ -7,12 +7,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from shlex import quote
 
 from accord.errors import ScoringError
 from accord.files import sha256
 from accord.hub import download_command, is_hub_id
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A file without which a scorer cannot be opened: the first of `names` that the folder or repository `path` has.
+
+    `instead`: the command that gets it, where that is not a plain download.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    revision: str = "main"
+    instead: str = ""
+
+    def find(self) -> Path:
+        """Return the file, fetched if need be. Raises ScoringError that says how to get it."""
+        return find_any(self.path, self.names, self.revision, self.instead)
+
+
+def require(*needed: Needed) -> None:
+    """Raise what `find` would raise of the first file that is missing. Nothing is fetched, and no file is opened."""
+    for each in needed:
+        if not may_be_fetched(each.path):
+            each.find()
+
+
+def may_be_fetched(path: str) -> bool:
+    """Say whether `path` is a repository of the hub that may be asked: then what is missing comes when it is needed."""
+    from huggingface_hub import constants
+
+    return is_hub_id(path) and not Path(path).expanduser().is_dir() and not constants.HF_HUB_OFFLINE
 
 
 def find_file(path: str, name: str, revision: str = "main", instead: str = "") -> Path:
@@ -32,7 +64,7 @@ def find_file(path: str, name: str, revision: str = "main", instead: str = "") -
     try:
         return Path(hf_hub_download(path, name, revision=revision))
     except Exception as error:  # offline, not found, gated, no network: a dozen classes, one remedy
-        command = instead or f"get it with `{download_command(path, (name,), revision)}`, or give a local folder"
+        command = instead or how_to_fetch(path, (name,), revision)
         raise ScoringError(
             f"{name} of '{path}' is not here and cannot be fetched ({type(error).__name__}); {command}"
         ) from error
@@ -58,6 +90,13 @@ def weight_files(path: str, revision: str = "main") -> list[Path]:
     if not folder.is_dir():
         folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
     return sorted(folder.glob("*.safetensors"))
+
+
+def how_to_fetch(path: str, names: Sequence[str] = (), revision: str = "main") -> str:
+    """Return the advice for files that come as they are: the command, or of a local folder what it must hold."""
+    if not is_hub_id(path):
+        return f"give the folder that holds {' and '.join(names) or 'it'}"
+    return f"get it with `{download_command(path, names, revision)}`, or give a local folder"
 
 
 def get_and_convert(download: str, folder: str, file: str) -> str:

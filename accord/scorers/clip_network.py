@@ -10,9 +10,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from accord.errors import ScoringError
-from accord.hub import download_command
 from accord.scorers.batch import Batch, Preprocessing
-from accord.scorers.checkpoint import find_file, hashes
+from accord.scorers.checkpoint import Needed, hashes, how_to_fetch, require
 from accord.scorers.clip_vision import embed_images
 from accord.scorers.official import opened
 from accord.scorers.placement import Dtype, precise, torch_dtype
@@ -98,9 +97,7 @@ def open_clip_network(
     def make() -> ClipNetwork:
         from transformers import CLIPModel
 
-        needed = (path, ("config.json", WEIGHTS), revision)
-        weights = find_file(path, WEIGHTS, revision, _get(*needed))
-        find_file(path, "config.json", revision, _get(*needed))
+        weights, _ = (needed.find() for needed in network_files(path, revision))
         loaded: Any = opened(
             lambda: CLIPModel.from_pretrained(
                 path, revision=revision, use_safetensors=True, dtype=torch_dtype(dtype), output_loading_info=True
@@ -113,6 +110,22 @@ def open_clip_network(
         return ClipNetwork(model, open_tokenizer(tokenizer_path), key, hashes([weights]), device)
 
     return shared(key, make)
+
+
+def require_clip(path: str, tokenizer_path: str, revision: str = "main") -> None:
+    """Raise ScoringError, before anything is opened, if a file of network or tokenizer is missing."""
+    require(*network_files(path, revision), tokenizer_file(tokenizer_path))
+
+
+def network_files(path: str, revision: str = "main") -> tuple[Needed, Needed]:
+    """Return weights and configuration of a CLIP in the format of transformers."""
+    how = how_to_fetch(path, ("config.json", WEIGHTS), revision)
+    return Needed(path, (WEIGHTS,), revision, how), Needed(path, ("config.json",), revision, how)
+
+
+def tokenizer_file(path: str) -> Needed:
+    """Return the file by which CLIP's tokenizer is known."""
+    return Needed(path, ("tokenizer_config.json",), instead=how_to_fetch(path, TOKENIZER_FILES))
 
 
 def clip_of_weights(weights: Mapping[str, Tensor], config: Any, dtype: Dtype, name: str) -> Any:
@@ -143,12 +156,13 @@ def open_tokenizer(path: str) -> Any:
     """Open CLIP's tokenizer from a hub id or a local folder. Raises ScoringError that says how to get it."""
     from transformers import CLIPTokenizer
 
-    find_file(path, "tokenizer_config.json", instead=_get(path, TOKENIZER_FILES))
+    tokenizer_file(path).find()
     try:
         return CLIPTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise ScoringError(
-            f"the tokenizer in {path} cannot be opened ({str(error).splitlines()[0]}); {_get(path, TOKENIZER_FILES)}"
+            f"the tokenizer in {path} cannot be opened ({str(error).splitlines()[0]}); "
+            f"{how_to_fetch(path, TOKENIZER_FILES)}"
         ) from error
 
 
@@ -162,7 +176,3 @@ def unit(rows: Tensor) -> Tensor:
 def as_array(values: Tensor) -> np.ndarray:
     """Return scores (B,) as float64 of numpy."""
     return precise(values.detach()).numpy()
-
-
-def _get(path: str, names: Sequence[str], revision: str = "main") -> str:
-    return f"get it with `{download_command(path, names, revision)}`, or give a local folder"

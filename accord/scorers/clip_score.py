@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from accord.scorers import delegated
 from accord.scorers.clip_convention import Convention, ConventionalScore, with_convention
-from accord.scorers.clip_network import open_clip_network
+from accord.scorers.clip_network import open_clip_network, require_clip
 from accord.scorers.placement import Dtype
 from accord.types import ScorerCard
 
@@ -54,6 +54,11 @@ class ClipScore:
         self._score = ConventionalScore(self.clip, convention)
         self.preprocessing = self._score.preprocessing
         self.checkpoint = self.clip.checkpoint
+
+    @staticmethod
+    def require_ready(*, path: str, revision: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing."""
+        require_clip(path, path, revision)
 
     @staticmethod
     def card_for(*, convention: Convention = "cosine", **_: object) -> ScorerCard:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
+from accord.scorers.checkpoint import Needed, from_hub, get_and_convert, hashes, require
 from accord.scorers.clip_names import from_open_clip, h14_config
-from accord.scorers.clip_network import ClipNetwork, clip_of_weights, open_tokenizer
+from accord.scorers.clip_network import ClipNetwork, clip_of_weights, open_tokenizer, tokenizer_file
 from accord.scorers.official import read_state
 from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import PadToSquare
@@ -77,7 +77,7 @@ def open_hps(
     key = ("hps", path, name, tokenizer_path, dtype, device)
 
     def make() -> ClipNetwork:
-        file = find_file(path, f"{name}.safetensors", instead=how_to_get(name, path))
+        file = weights_file(path, name).find()
         weights = from_open_clip(read_state(file))
         model = clip_of_weights(weights, h14_config(weights), dtype, str(file))
         return ClipNetwork(model, open_tokenizer(tokenizer_path), key, hashes([file]), device)
@@ -86,9 +86,15 @@ def open_hps(
     return HumanPreferenceScore(clip, PadToSquare(clip.image_size, antialias))
 
 
-def how_to_get(name: str, folder: str) -> str:
-    """Return the two commands that bring the official file into `folder`."""
-    return get_and_convert(from_hub(CHECKPOINT, f"{name}.pt", folder), folder, f"{name}.pt")
+def require_hps(path: str, name: str, tokenizer_path: str) -> None:
+    """Raise ScoringError if a file of this version is missing."""
+    require(weights_file(path, name), tokenizer_file(tokenizer_path))
+
+
+def weights_file(folder: str, name: str) -> Needed:
+    """Return the weights `name`, with the two commands that bring the official ones into `folder`."""
+    how = get_and_convert(from_hub(CHECKPOINT, f"{name}.pt", folder), folder, f"{name}.pt")
+    return Needed(folder, (f"{name}.safetensors",), instead=how)
 
 
 def clean_text(text: str) -> str:

@@ -33,5 +33,10 @@ class HpsV2:
         self.preprocessing = self._score.preprocessing
         self.checkpoint = self._score.clip.checkpoint
 
+    @staticmethod
+    def require_ready(*, path: str, tokenizer_path: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing."""
+        hps.require_hps(path, FILE, tokenizer_path)
+
     score, score_batch = delegated.score, delegated.score_batch
     differentiable_scores = delegated.differentiable_scores

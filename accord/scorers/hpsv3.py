@@ -19,9 +19,9 @@ import numpy as np
 
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, hashes
+from accord.scorers.checkpoint import Needed, hashes, how_to_fetch, require
 from accord.scorers.official import fill, fill_large, opened, read_state, same_name, split
-from accord.scorers.placement import Dtype, Placement, Quantise, placed, precise
+from accord.scorers.placement import Dtype, Placement, Quantise, placed, precise, require_quantiser
 from accord.scorers.preprocessing import CLIP_MEAN, CLIP_STD, normalise, resize
 from accord.scorers.prompt_text import plain, put_into
 from accord.types import ScorerCard
@@ -90,7 +90,7 @@ class HpsV3:
 
         placement = Placement(device, dtype, spread, quantise)
         options, self.is_row_by_row = placement.options(), placement.is_row_by_row
-        file = find_file(path, FILE)
+        file, *_ = (needed.find() for needed in needed_files(path, base_path))
         config = opened(lambda: Qwen2VLConfig.from_pretrained(base_path), base_path, "configuration")
         self.tokenizer = opened(lambda: Qwen2Tokenizer.from_pretrained(base_path), base_path, "tokenizer")
         self.tokenizer.add_tokens([REWARD], special_tokens=True)
@@ -104,6 +104,12 @@ class HpsV3:
         self.merged = vision.patch_size * vision.spatial_merge_size  # the edge of a token in pixels
         self.preprocessing = SmartResize(factor=self.merged)
         self.rubric = resources.files("accord.scorers").joinpath("hpsv3_rubric.txt").read_text(encoding="utf-8")
+
+    @staticmethod
+    def require_ready(*, path: str, base_path: str, quantise: Quantise, **_: object) -> None:
+        """Raise ScoringError if a file is missing, MissingDependency if bitsandbytes is wanted and is not here."""
+        require(*needed_files(path, base_path))
+        require_quantiser(quantise)
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return mu, (B,) float64."""
@@ -157,6 +163,12 @@ class HpsV3:
 
     def _id(self, token: str) -> int:
         return self.tokenizer.get_vocab()[token]
+
+
+def needed_files(path: str, base_path: str) -> tuple[Needed, ...]:
+    """Return the weights, and of the base model the configuration and the words."""
+    base = (("config.json",), ("tokenizer.json", "vocab.json"))
+    return Needed(path, (FILE,)), *(Needed(base_path, names, instead=how_to_fetch(base_path)) for names in base)
 
 
 def patches(pixels: np.ndarray, patch: int = 14, merge: int = 2, frames: int = 2) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from accord.scorers import blip
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, from_hub, get_and_convert, hashes
+from accord.scorers.checkpoint import Needed, from_hub, get_and_convert, hashes, require
 from accord.scorers.official import fill, read_state, same_name, split
 from accord.scorers.placement import Dtype, placed, precise
 from accord.scorers.preprocessing import CropToSquare
@@ -65,8 +65,7 @@ class ImageReward:
         dtype: Dtype = "float32",
     ) -> None:
         """Open the checkpoint in the folder `path`, with BERT's vocabulary in `tokenizer_path`."""
-        how = get_and_convert(from_hub(CHECKPOINT, f"{FILE}.pt", path), path, f"{FILE}.pt")
-        file = find_file(path, f"{FILE}.safetensors", instead=how)
+        file = weights_file(path).find()
         self.checkpoint = hashes([file])
         vision, text, head = parts(read_state(file), file.name)
         self.vision, self.text = placed(vision, device, dtype), placed(text, device, dtype)
@@ -74,6 +73,11 @@ class ImageReward:
         self.tokenizer = blip.tokenizer(tokenizer_path, text.config.vocab_size)
         self.preprocessing = CropToSquare(blip.image_size(vision), rounds_crop=True)
         self.device = device
+
+    @staticmethod
+    def require_ready(*, path: str, tokenizer_path: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing."""
+        require(weights_file(path), blip.vocabulary(tokenizer_path))
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return (B,) float64."""
@@ -94,6 +98,12 @@ class ImageReward:
             list(prompts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
         )
         return {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
+
+
+def weights_file(folder: str) -> Needed:
+    """Return the weights, with the two commands that bring the official ones into `folder`."""
+    how = get_and_convert(from_hub(CHECKPOINT, f"{FILE}.pt", folder), folder, f"{FILE}.pt")
+    return Needed(folder, (f"{FILE}.safetensors",), instead=how)
 
 
 def parts(state: Mapping[str, Tensor], source: str) -> tuple[BlipVisionModel, BlipTextModel, nn.Module]:

@@ -15,8 +15,8 @@ import numpy as np
 
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_file, from_address, get_and_convert, hashes
-from accord.scorers.clip_network import as_array, open_clip_network
+from accord.scorers.checkpoint import Needed, from_address, get_and_convert, hashes, require
+from accord.scorers.clip_network import as_array, open_clip_network, require_clip
 from accord.scorers.clip_score import CHECKPOINT
 from accord.scorers.official import read_state
 from accord.scorers.placement import Dtype
@@ -62,11 +62,17 @@ class LaionAesthetic:
         dtype: Dtype = "float32",
         device: str = "cpu",
     ) -> None:
-        file = find_file(head_path, f"{FILE}.safetensors", instead=how_to_get(head_path))
+        file = head_file(head_path).find()
         self.head = read_head({name: each.to(device) for name, each in read_state(file).items()})
         self.clip = open_clip_network(path, path, revision, dtype, device)
         self.preprocessing = CropToSquare(self.clip.image_size, rounds_crop=True)
         self.checkpoint = {**self.clip.checkpoint, **hashes([file])}
+
+    @staticmethod
+    def require_ready(*, path: str, head_path: str, revision: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing."""
+        require(head_file(head_path))
+        require_clip(path, path, revision)
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return (B,) float64. Prompts play no part."""
@@ -81,9 +87,10 @@ class LaionAesthetic:
         return rate(self.clip.embed_pixels(crop_to_square(images, self.preprocessing)), self.head)
 
 
-def how_to_get(folder: str) -> str:
-    """Return the two commands that bring the official head into `folder`."""
-    return get_and_convert(from_address(SOURCE, folder), folder, f"{FILE}.pth")
+def head_file(folder: str) -> Needed:
+    """Return the head's weights, with the two commands that bring the official ones into `folder`."""
+    how = get_and_convert(from_address(SOURCE, folder), folder, f"{FILE}.pth")
+    return Needed(folder, (f"{FILE}.safetensors",), instead=how)
 
 
 Head = list[tuple["Tensor", "Tensor"]]

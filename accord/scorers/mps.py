@@ -18,9 +18,17 @@ import numpy as np
 
 from accord.errors import ScoringError
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import find_any, from_hub, get_and_convert, hashes
+from accord.scorers.checkpoint import Needed, from_hub, get_and_convert, hashes, require
 from accord.scorers.clip_names import h14_config
-from accord.scorers.clip_network import H14, ClipNetwork, as_array, clip_of_weights, open_tokenizer, unit
+from accord.scorers.clip_network import (
+    H14,
+    ClipNetwork,
+    as_array,
+    clip_of_weights,
+    open_tokenizer,
+    tokenizer_file,
+    unit,
+)
 from accord.scorers.official import read_state
 from accord.scorers.placement import Dtype, torch_dtype
 from accord.scorers.preprocessing import CropToSquare
@@ -67,7 +75,7 @@ class Mps:
         dtype: Dtype = "float32",
         device: str = "cpu",
     ) -> None:
-        file = find_any(path, (f"{FILE}.safetensors", "model.safetensors"), instead=how_to_get(path))
+        file = weights_file(path).find()
         weights, cross = split_weights(read_state(file))
         model = clip_of_weights(weights, h14_config(weights), dtype, str(file))
         self.cross_model = open_cross_model(cross, dtype).to(device)
@@ -76,6 +84,11 @@ class Mps:
         self.preprocessing = CropToSquare(self.clip.image_size)
         self.threshold = threshold
         self._condition: Tensor | None = None
+
+    @staticmethod
+    def require_ready(*, path: str, tokenizer_path: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing."""
+        require(weights_file(path), tokenizer_file(tokenizer_path))
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return (B,) float64."""
@@ -128,12 +141,13 @@ def concerns(text_tokens: Tensor, condition: Tensor, threshold: float) -> Tensor
     return products / products.amax(dim=-1, keepdim=True) > threshold
 
 
-def how_to_get(folder: str) -> str:
-    """Return the commands that bring a copy of the weights without code into `folder`; either copy will do."""
+def weights_file(folder: str) -> Needed:
+    """Return the weights, with the commands that bring a copy without code into `folder`; either copy will do."""
     copy = get_and_convert(
         f"modelscope download --model AI-ModelScope/MPS {FILE}.pt --local_dir {folder}", folder, f"{FILE}.pt"
     )
-    return f"{copy}, or `{from_hub('RE-N-Y/mpsv1', 'model.safetensors', folder)}`"
+    how = f"{copy}, or `{from_hub('RE-N-Y/mpsv1', 'model.safetensors', folder)}`"
+    return Needed(folder, (f"{FILE}.safetensors", "model.safetensors"), instead=how)
 
 
 def split_weights(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

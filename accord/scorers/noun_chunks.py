@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from accord.errors import MissingDependency
 
 MODEL = "en_core_web_sm"
+HOW = f"noun phrases need spaCy and its small English model: pip install spacy && python -m spacy download {MODEL}"
 SKIPPED = {"top", "the side", "the left", "the right"}  # parts of "on top of", "on the left of"; nothing to look for
 MOST = 8
 
@@ -26,6 +28,12 @@ def kept(phrases: list[str]) -> list[str]:
     return [phrase for phrase in phrases if phrase not in SKIPPED][:MOST]
 
 
+def require_parser() -> None:
+    """Raise MissingDependency unless spaCy and its model are installed. Neither is imported."""
+    if find_spec("spacy") is None or find_spec(MODEL) is None:
+        raise MissingDependency(HOW)
+
+
 @cache
 def _parser() -> Callable[[str], Any]:
     try:
@@ -33,7 +41,4 @@ def _parser() -> Callable[[str], Any]:
 
         return spacy.load(MODEL)
     except (ImportError, OSError) as error:  # OSError: spaCy is there, its model is not
-        raise MissingDependency(
-            "noun phrases need spaCy and its small English model: "
-            f"pip install spacy && python -m spacy download {MODEL}"
-        ) from error
+        raise MissingDependency(HOW) from error

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.errors import ScoringError
-from accord.hub import download_command
-from accord.scorers.checkpoint import find_file
+from accord.scorers.checkpoint import find_file, how_to_fetch
 from accord.scorers.silence import no_loading_bar
 
 if TYPE_CHECKING:
@@ -48,13 +47,15 @@ def read_state(*files: Path) -> dict[str, Tensor]:
     return state
 
 
-def sharded(path: str, instead: str) -> list[Path]:
-    """Return the weight files of a checkpoint in transformers' layout, one or several, as safetensors.
+def sharded(
+    path: str, instead: str, singles: Sequence[str] = ("model.safetensors", "pytorch_model.safetensors")
+) -> list[Path]:
+    """Return the weight files of a checkpoint in transformers' layout, one of `singles` or several, as safetensors.
 
     A checkpoint that comes as PyTorch files is taken too once each of them is converted. Raises ScoringError with
     `instead`, the way to get them.
     """
-    for single in ("model.safetensors", "pytorch_model.safetensors"):
+    for single in singles:
         with suppress(ScoringError):
             return [find_file(path, single)]
     for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
@@ -154,6 +155,5 @@ def opened(make: Callable[[], T], path: str, what: str) -> T:
             return make()
     except (OSError, ValueError, SafetensorError) as error:
         raise ScoringError(
-            f"the {what} '{path}' cannot be opened ({str(error).splitlines()[0]}); get it with "
-            f"`{download_command(path)}`, or give a local folder"
+            f"the {what} '{path}' cannot be opened ({str(error).splitlines()[0]}); {how_to_fetch(path)}"
         ) from error

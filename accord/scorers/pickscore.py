@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accord.scorers.batch import Batch
-from accord.scorers.clip_network import H14, as_array, open_clip_network
+from accord.scorers.clip_network import H14, as_array, open_clip_network, require_clip
 from accord.scorers.placement import Dtype
 from accord.scorers.preprocessing import CropToSquare
 from accord.scorers.tensor_images import crop_to_square
@@ -58,6 +58,11 @@ class PickScore:
         self.clip = open_clip_network(path, tokenizer_path, revision, dtype, device)
         self.preprocessing = CropToSquare(self.clip.image_size)
         self.checkpoint = self.clip.checkpoint
+
+    @staticmethod
+    def require_ready(*, path: str, tokenizer_path: str, revision: str, **_: object) -> None:
+        """Raise ScoringError if a file is missing."""
+        require_clip(path, tokenizer_path, revision)
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         """Return (B,) float64."""

@@ -39,6 +39,14 @@ def precise(values: torch.Tensor) -> torch.Tensor:
     return values.cpu().double()
 
 
+def require_quantiser(quantise: Quantise) -> None:
+    """Raise MissingDependency if weights are to be quantised and bitsandbytes is not installed."""
+    if quantise != "no" and importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingDependency(
+            "quantised weights need bitsandbytes: pip install 'bitsandbytes>=0.50', or set quantise to no"
+        )
+
+
 @dataclass(frozen=True)
 class Placement:
     """One device and one dtype for all weights, or spread over devices, or quantised."""
@@ -68,10 +76,7 @@ class Placement:
         return found
 
     def _quantisation(self) -> Any:
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise MissingDependency(
-                "quantised weights need bitsandbytes: pip install 'bitsandbytes>=0.50', or set quantise to no"
-            )
+        require_quantiser(self.quantise)
         from transformers import BitsAndBytesConfig
 
         if self.quantise == "8bit":

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from accord.errors import MissingDependency, ScoringError
-from accord.scorers.checkpoint import hashes, weight_files
-from accord.scorers.official import opened
-from accord.scorers.placement import Dtype, Placement, Quantise, precise
+from accord.scorers.checkpoint import Needed, hashes, how_to_fetch, may_be_fetched, require, weight_files
+from accord.scorers.official import opened, sharded
+from accord.scorers.placement import Dtype, Placement, Quantise, precise, require_quantiser
 from accord.scorers.prompt_text import plain, put_into
 from accord.types import ScorerCard
 
@@ -81,6 +81,15 @@ class VqaScore:
         self.answer = self._answer_id(answer)
         short = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         self.wanted: dict[str, Any] = {"use_cache": False, **({"logits_to_keep": 1} if short else {})}
+
+    @staticmethod
+    def require_ready(*, path: str, quantise: Quantise, **_: object) -> None:
+        """Raise ScoringError if a file is missing, MissingDependency if bitsandbytes is wanted and is not here."""
+        how = how_to_fetch(path)
+        require(Needed(path, ("config.json", "adapter_config.json"), instead=how))
+        if not may_be_fetched(path):
+            sharded(path, how, ("model.safetensors", "adapter_model.safetensors"))
+        require_quantiser(quantise)
 
     @classmethod
     def card_for(cls, *, path: str = card.checkpoint, **options: Any) -> ScorerCard:

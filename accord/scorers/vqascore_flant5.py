@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from accord.scorers.batch import Batch
-from accord.scorers.checkpoint import hashes
+from accord.scorers.checkpoint import Needed, hashes, how_to_fetch, may_be_fetched, require
 from accord.scorers.clip_flant5 import ClipFlanT5
 from accord.scorers.official import opened, read_state, sharded
-from accord.scorers.placement import Dtype, Placement, Quantise, precise
+from accord.scorers.placement import Dtype, Placement, Quantise, precise, require_quantiser
 from accord.scorers.preprocessing import CLIP_MEAN, CLIP_STD, normalise, resize
 from accord.scorers.prompt_text import plain, put_into
 from accord.types import ScorerCard
@@ -32,6 +33,7 @@ SYSTEM = (
 )
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 LENGTH = 2048  # tokens, the picture counting as one
+OFFICIAL = "zhiqiulin/clip-flant5-{}"
 MEMORY_GB: dict[Size, float] = {"xl": 6.3, "xxl": 22.6}
 
 
@@ -92,20 +94,28 @@ class VqaScoreFlanT5:
         placement = Placement(device, dtype, spread, quantise)
         placement.options()  # refuse what cannot be obeyed before gigabytes are read
         self.is_row_by_row = placement.is_row_by_row
-        folder = path or f"./weights/clip_flant5_{size}"
-        files = sharded(folder, _how(self.card.checkpoint, folder))
-        words = tokenizer_path or f"google/flan-t5-{size}"
-        self.tokenizer = opened(lambda: T5Tokenizer.from_pretrained(words), words, "tokenizer")
+        files = weights_files(size, path)
+        words = words_file(size, tokenizer_path)
+        words.find()
+        self.tokenizer = opened(lambda: T5Tokenizer.from_pretrained(words.path), words.path, "tokenizer")
         self.network = ClipFlanT5(read_state(*files), files[0].name, placement)
         self.checkpoint = hashes(files)
         self.preprocessing = PadToSquare(self.network.image_size)
         self.before = self._ids(f"{SYSTEM} USER: ")
         self.answer = self._ids("Yes")
 
+    @staticmethod
+    def require_ready(*, size: Size, path: str, tokenizer_path: str, quantise: Quantise, **_: object) -> None:
+        """Raise ScoringError if a file is missing, MissingDependency if bitsandbytes is wanted and is not here."""
+        if not may_be_fetched(path):
+            weights_files(size, path)
+        require(words_file(size, tokenizer_path))
+        require_quantiser(quantise)
+
     @classmethod
     def card_for(cls, *, size: Size = "xxl", **options: Any) -> ScorerCard:
         """Return the card of this size."""
-        official = f"zhiqiulin/clip-flant5-{size}"
+        official = OFFICIAL.format(size)
         return replace(cls.card, version=official, checkpoint=official, memory_gb=MEMORY_GB[size])
 
     def score(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
@@ -136,5 +146,16 @@ class VqaScoreFlanT5:
         return torch.tensor(self.tokenizer(text)["input_ids"])
 
 
-def _how(official: str, folder: str) -> str:
-    return f"get them with `hf download {official} --local-dir {folder}` and `accord convert {folder}/*.bin`"
+def weights_files(size: Size, path: str) -> list[Path]:
+    """Return the files of the weights, which are not read. Raises ScoringError that says how to get them."""
+    folder = path or f"./weights/clip_flant5_{size}"
+    how = (
+        f"get them with `hf download {OFFICIAL.format(size)} --local-dir {folder}` and `accord convert {folder}/*.bin`"
+    )
+    return sharded(folder, how)
+
+
+def words_file(size: Size, tokenizer_path: str) -> Needed:
+    """Return the file of the words."""
+    path = tokenizer_path or f"google/flan-t5-{size}"
+    return Needed(path, ("tokenizer.json", "spiece.model"), instead=how_to_fetch(path))

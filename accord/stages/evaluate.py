@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from accord.artifacts import Stage, open_stage
+from accord.artifacts import Stage, open_stage, state_of
 from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.generating import generate_images, generation_settings, make_shards
@@ -23,7 +23,7 @@ from accord.engine.look import look
 from accord.engine.models import open_tokenizers
 from accord.engine.outside import scorer_options
 from accord.engine.prompts import content_of, load_prompts
-from accord.engine.scorers import scorer_facts, scorer_settings
+from accord.engine.scorers import require_ready_scorers, scorer_facts, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
 from accord.errors import ConfigError
 from accord.files import write_json, write_table
@@ -69,6 +69,26 @@ def require_scorers(config: Config) -> None:
             "evaluation measures with scorers, and the run file names none: name some in evaluate.held_out "
             "(`accord list scorers`), or run the other stages alone: `accord generate`, `select`, `encode`, `train`"
         )
+
+
+def require_ready(config: Config, is_model_kept: bool = True) -> None:
+    """Raise, before any image is drawn, what would keep a scorer from measuring; a finished table needs none.
+
+    is_model_kept: whether the model that was tuned before stays as it is.
+    """
+    here = [name for name in roles(config) if name not in config.score.defined]  # the others are asked for their card
+    needed = [name for name in here if not (is_model_kept and _is_scored(config, name))]
+    require_ready_scorers(needed, scorer_options(config), config.score.memory_gb)
+
+
+def _is_scored(config: Config, scorer: str) -> bool:
+    """Say whether the scorer's tables of both models are finished."""
+    run, wanted = Path(config.folder), scorer_settings(scorer, scorer_options(config).get(scorer))
+    return all(
+        state_of(run, f"{NAME}/{model}", image_settings(config), ("train",) if model == "tuned" else ()) == "finished"
+        and state_of(run, f"{NAME}/scores/{model}/{scorer}", wanted, (f"{NAME}/{model}",)) == "finished"
+        for model in MODELS
+    )
 
 
 def evaluate(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from accord.artifacts import Stage, open_stage
+from accord.artifacts import Stage, open_stage, state_of
 from accord.config import Config
 from accord.engine.devices import worker_devices
 from accord.engine.outside import scorer_options
-from accord.engine.scorers import scorer_facts, scorer_settings
+from accord.engine.scorers import require_ready_scorers, scorer_facts, scorer_settings
 from accord.engine.scoring import ScoreSettings, ScoreShard, finished_facts, score_counts, score_images
 from accord.images import part_paths
 from accord.outcome import Outcome, reused, timed
@@ -28,6 +28,21 @@ def stage_name(scorer: str) -> str:
 def settings(config: Config, scorer: str) -> dict[str, Any]:
     """Return what decides a scorer's table: the scorer, the version of its weights, and its options."""
     return scorer_settings(scorer, scorer_options(config).get(scorer))
+
+
+def require_ready(config: Config, is_pool_kept: bool = True) -> None:
+    """Raise, before any image is drawn, what would keep a scorer from scoring; a finished table needs none.
+
+    is_pool_kept: whether the images that were drawn before stay as they are.
+    """
+    options, run = scorer_options(config), Path(config.folder)
+    needed = [
+        name
+        for name in config.score.scorers
+        if name not in config.score.defined  # they are asked for their card
+        and not (is_pool_kept and state_of(run, stage_name(name), settings(config, name), ("generate",)) == "finished")
+    ]
+    require_ready_scorers(needed, options, config.score.memory_gb)
 
 
 def score(config: Config, redo: bool = False, progress: Progress = no_progress) -> dict[str, Outcome]:

@@ -14,7 +14,7 @@ import numpy as np
 from accord import registry
 from accord.artifacts import open_stage
 from accord.config import Choice, Config
-from accord.errors import SelectionError
+from accord.errors import ConfigError, SelectionError
 from accord.files import sha256
 from accord.images import read_prompt_ids
 from accord.manifest import load_manifest
@@ -53,6 +53,15 @@ def _with_labels(pairs: Choice, run: Path) -> Choice:
 def inputs(config: Config) -> tuple[str, ...]:
     """Return the stages this one reads: the scores, or without a scorer the images and their labels."""
     return tuple(f"score/{name}" for name in config.score.scorers) or ("generate",)
+
+
+def require_pairable(config: Config) -> None:
+    """Raise ConfigError if the run draws one image per prompt, of which no pair can be made."""
+    if config.generate.images_per_prompt < 2 and not config.generate.imported:
+        raise ConfigError(
+            "a pair is two images of one prompt, but generate.images_per_prompt is 1: set it to 2 or more, or run "
+            "`accord generate` and `accord score` alone, which need no pairs"
+        )
 
 
 def select(config: Config, redo: bool = False, progress: Progress = no_progress) -> Outcome:
