@@ -26,6 +26,8 @@ from accord.engine.devices import worker_devices
 from accord.engine.pool import run_shards
 from accord.errors import ArtifactError
 from accord.files import write_json
+from accord.manifest import load_manifest
+from accord.pipeline import require_ready
 from accord.recipes.choices import recipe_beta
 from accord.stages.encode import encode
 from accord.stages.evaluate import evaluate_base
@@ -73,6 +75,8 @@ def make_pool(config: CompareConfig, redo: bool, progress_of: ProgressOf) -> Non
     root, shared = Path(config.folder), config.run
     values = shared.model_dump(mode="json")
     pool = Config(folder=str(root / POOL), **values)
+    if load_manifest(root / POOL / "generate") is None:  # what would stop it later stops it before images are drawn
+        require_ready(pool, ("score", "evaluate"))
     generate(pool, redo=redo, progress=progress_of("pool"))
     score(pool, redo=redo, progress=progress_of("pool"))
     encode(pool, redo=redo, progress=progress_of("pool"), whole_pool=True)

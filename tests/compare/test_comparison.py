@@ -9,7 +9,7 @@ from accord.compare.cells import cell_task, cells_of, is_finished
 from accord.compare.config import CompareConfig, load_comparison
 from accord.compare.results import write_results
 from accord.compare.run import finished_so_far, read_chosen, run_comparison
-from accord.errors import ConfigError
+from accord.errors import ConfigError, ScoringError
 from accord.files import read_json
 
 TEXT = """
@@ -194,3 +194,12 @@ def test_nothing_is_finished_before_it_has_run(tmp_path):
     assert finished_so_far(config).cells == ()
     task = cell_task(config, cells_of(config)[0], {}, redo=False)
     assert not is_finished(task)
+
+
+def test_missing_weights_of_a_scorer_are_told_before_the_pool_is_drawn(tmp_path):
+    path = tmp_path / "compare.toml"
+    scorers = '[run.score]\nscorers = ["world_taste", "world_aesthetics", "image_reward"]\n'
+    path.write_text(TEXT.format(folder=tmp_path / "out").replace("[run.train]", f"{scorers}[run.train]"))
+    with pytest.raises(ScoringError, match="accord convert"):
+        run_comparison(load_comparison(path))
+    assert not (tmp_path / "out" / "pool" / "generate").exists()
