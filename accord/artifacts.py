@@ -108,6 +108,26 @@ def input_digest(run: Path, stage: str) -> str:
     return digest(run / stage)
 
 
+def require_fresh(run: Path, name: str, settings: Mapping[str, Any], is_cheap: bool = False) -> None:
+    """Raise StaleArtifact if a finished stage that is about to be read was made otherwise than the run file now says.
+
+    Made otherwise: with other settings, or from an input that has been made again since. An input that is gone is not
+    needed any more. `is_cheap`: the stage's command replaces its output without --redo.
+    """
+    manifest = load_manifest(run / name)
+    if manifest is None:
+        return  # opening the stage that reads it says so
+    there = [stage for stage in manifest.inputs if load_manifest(run / stage) is not None]
+    found = {"settings": manifest.settings, "inputs": {stage: manifest.inputs[stage] for stage in there}}
+    wanted = {"settings": plain(dict(settings)), "inputs": {stage: digest(run / stage) for stage in there}}
+    if _decisive(found) != _decisive(wanted):
+        redo = "" if is_cheap else " with --redo"
+        raise StaleArtifact(
+            f"{run / name} was made differently: {_changes(found, wanted)}. Run `accord {command_of(name)}`{redo} on "
+            "this run file first, or use another folder (--set folder=...)"
+        )
+
+
 def is_whole(folder: Path, manifest: Manifest) -> bool:
     """Say whether every file is there that the manifest lists. Contents are not read: that would take minutes."""
     return all((folder / file).is_file() for file in manifest.files)
@@ -192,6 +212,14 @@ def _decisive(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    return (
+        f"{folder} was made differently: {_changes(found, wanted)}. "
+        "Add --redo to replace it, or use another folder (--set folder=...)"
+    )
+
+
+def _changes(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Return in words which settings and inputs have changed."""
     old, new = _flat(found["settings"]), _flat(wanted["settings"])
     changed = [
         _change(name, old.get(name), new.get(name))
@@ -202,10 +230,7 @@ def _stale(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> str:
         for stage in sorted(found["inputs"].keys() | wanted["inputs"].keys())
         if found["inputs"].get(stage) != wanted["inputs"].get(stage)
     ]
-    return (
-        f"{folder} was made differently: {'; '.join(changed)}. "
-        "Add --redo to replace it, or use another folder (--set folder=...)"
-    )
+    return "; ".join(changed)
 
 
 def _change(name: str, old: Any, new: Any) -> str:

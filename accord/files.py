@@ -72,6 +72,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def to_disk(path: Path) -> None:
+    """Wait until what was added to a file is on the disk, where it outlasts a power cut."""
+    with explaining(path), path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys, so that equal values give equal bytes. NaN is refused: JSON has no such number."""
     write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accord.artifacts import locked, state_of
+from accord.artifacts import locked, require_fresh, state_of
 from accord.config import Config
 from accord.engine.outside import require_outside
 from accord.engine.processes import is_main, main_first
@@ -43,6 +43,7 @@ class Step:
     reads: str
     writes: str
     work: str
+    inputs: tuple[str, ...]  # the steps whose output it reads
 
 
 def run_stages(
@@ -63,6 +64,7 @@ def run_stages(
         if evaluate.NAME in names:
             evaluate.require_scorers(config)
         if is_main():
+            _require_fresh_inputs(config, names)
             require_ready(config, names)
             if {score.NAME, evaluate.NAME} & set(names):
                 require_outside(config)
@@ -103,6 +105,25 @@ def _is_remade(config: Config, names: Collection[str], stages: Iterable[str]) ->
     return any(state_of(run, name, told(config), inputs) != "finished" for name, (told, inputs) in wanted.items())
 
 
+def _require_fresh_inputs(config: Config, names: tuple[str, ...]) -> None:
+    """Raise StaleArtifact if a stage that is read, and is not run now, was made otherwise than the run file says.
+
+    The page may be written of anything: it tells what was run. What training and evaluation read is asked back to the
+    pairs: they need neither the training prompts nor the scorers, which may be on another machine.
+    """
+    read: set[str] = set()
+    if {score.NAME, select.NAME} & set(names):
+        read.add(generate.NAME)
+    if train.NAME in names:
+        read |= set(train.inputs(config))
+    if evaluate.NAME in names:
+        read |= {*train.inputs(config), train.NAME}
+    run, steps = Path(config.folder), {each.NAME: each for each in (generate, select, encode, invert, reference, train)}
+    for name, step in steps.items():
+        if name in read.difference(names):
+            require_fresh(run, name, step.settings(config), is_cheap=name == select.NAME)
+
+
 def _run_stage(name: str, config: Config, redo: bool, progress: Progress) -> Outcome | dict[str, Outcome]:
     if name == train.NAME:
         return train.train(config, redo, progress)
@@ -121,7 +142,7 @@ def plan(config: Config) -> list[Step]:
     pool, images = _pool(config)
     num_evaluate = len(load_prompts(config.prompts.evaluate, config.prompts.num_evaluate).prompts)
     test = num_evaluate * e.images_per_prompt
-    return [
+    steps = [
         _step(config, "generate", generate.settings(config), (),
               config.generate.imported or config.prompts.train, images),
         *(_score_step(config, name, pool) for name in config.score.scorers),
@@ -146,6 +167,17 @@ def plan(config: Config) -> list[Step]:
         _metrics_step(config, test),
         _step(config, "report", report.settings(config), report.INPUTS, "all of the above", "one page"),
     ]  # fmt: skip
+    return _with_consequences(steps)
+
+
+def _with_consequences(steps: list[Step]) -> list[Step]:
+    """Return the steps in their order, where what was made from stale output is stale too, and the finished rest."""
+    stale: set[str] = set()
+    for step in steps:
+        if step.state == "stale" or (step.state in ("finished", "begun") and stale.intersection(step.inputs)):
+            stale.add(step.stage)
+    told = [replace(step, state="stale") if step.stage in stale else step for step in steps]
+    return [replace(step, work="nothing: finished") if step.state == "finished" else step for step in told]
 
 
 def _pool(config: Config) -> tuple[int, str]:
@@ -164,7 +196,7 @@ def _pool(config: Config) -> tuple[int, str]:
 
 def _step(config: Config, name: str, settings: dict[str, Any], inputs: tuple[str, ...], reads: str, work: str) -> Step:
     state = state_of(Path(config.folder), name, settings, inputs)
-    return Step(name, state, reads, f"{name}/", work if state != "finished" else "nothing: finished")
+    return Step(name, state, reads, f"{name}/", work, inputs)
 
 
 def _score_step(config: Config, name: str, images: int) -> Step:
@@ -177,6 +209,6 @@ def _metrics_step(config: Config, images: int) -> Step:
     roles = evaluate.roles(config)
     inputs = tuple(f"evaluate/scores/{model}/{name}" for model in evaluate.MODELS for name in roles)
     work = f"2 x {images} images by {len(roles)} scorers, {config.evaluate.num_resamples} bootstrap resamples"
-    return _step(
-        config, evaluate.METRICS, evaluate.metric_settings(config), inputs, "evaluate/base/, evaluate/tuned/", work
-    )
+    settings, reads = evaluate.metric_settings(config), "evaluate/base/, evaluate/tuned/"
+    step = _step(config, evaluate.METRICS, settings, inputs, reads, work)
+    return replace(step, inputs=tuple(f"evaluate/{model}" for model in evaluate.MODELS))

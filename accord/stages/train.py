@@ -22,8 +22,8 @@ from accord.engine.memory import enough_memory
 from accord.engine.models import model_identity, open_run_model
 from accord.engine.processes import is_main, main_first, meet, num_processes
 from accord.engine.training import NOT_DECIDING, adapter_settings, make_accelerator, pair_data, train_settings
-from accord.errors import ConfigError, TrainingError
-from accord.files import explaining, write_bytes
+from accord.errors import ArtifactError, ConfigError, TrainingError
+from accord.files import explaining, to_disk, write_bytes
 from accord.manifest import Manifest, versions
 from accord.outcome import Outcome, reused, timed
 from accord.train.beforehand import is_noise_cacheable, require_cacheable_reference
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "train"
 LOG = "log.jsonl"
+CHECKPOINTS = "checkpoints"
 SMALLER = (
     "raise train.gradient_accumulation, which makes micro-batches smaller, or turn on "
     "adapter.uses_gradient_checkpointing or train.cache_reference (the guide's page on many GPUs has them all)"
@@ -83,7 +84,7 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
     model = open_run_model(config, parts)
     method, told = _method(config), train_settings(config)
     data = pair_data(config, model)
-    checkpoints, identity = stage.folder / "checkpoints", {"settings": stage.settings, "inputs": stage.inputs}
+    checkpoints, identity = stage.folder / CHECKPOINTS, {"settings": stage.settings, "inputs": stage.inputs}
     clock = timed(stage.folder, training_device(device)) if is_main() else nullcontext()
     with clock, enough_memory(TrainingError, SMALLER):
         state = begin(model, method, told, adapter_settings(config), accelerator)
@@ -93,6 +94,8 @@ def train(config: Config, redo: bool = False, progress: Progress = no_progress) 
             for log in steps(model, method, data, state, told, accelerator):
                 record(log)
                 if log.step % config.train.checkpoint_every == 0 and log.step < told.steps:
+                    if is_main():
+                        to_disk(stage.folder / LOG)  # a checkpoint is of no use without its log
                     save_checkpoint(checkpoints, state, identity, is_writer=is_main())
                     meet(device)
                 progress(log.step, told.steps, "steps")
@@ -138,9 +141,19 @@ def _records(config: Config, folder: Path, step: int) -> Iterator[Callable[[Step
 
 
 def keep_log(path: Path, step: int) -> None:
-    """Cut the log back to the steps up to `step`: what a killed run logged after its last checkpoint is done again."""
+    """Cut the log back to the steps up to `step`: what a killed run logged after its last checkpoint is done again.
+
+    Raises ArtifactError unless it has each of them: with a gap, the report would judge a part of the training as the
+    whole.
+    """
     lines = path.read_text().splitlines() if path.is_file() else []
     kept = [line for line in lines if _step_of(line) is not None and _step_of(line) <= step]  # type: ignore[operator]
+    if [_step_of(line) for line in kept] != list(range(1, step + 1)):
+        raise ArtifactError(
+            f"{path} must have a line for each of the {step} steps up to the checkpoint, but "
+            f"{f'has {len(kept)} of them' if path.is_file() else 'is missing'}: bring it back from a copy, or delete "
+            f"{path.parent / CHECKPOINTS} and run `accord train` again: the training is made anew"
+        )
     write_bytes(path, "".join(line + "\n" for line in kept).encode())
 
 

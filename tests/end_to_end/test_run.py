@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from accord.errors import ArtifactError, MissingArtifact, StaleArtifact
-from accord.files import read_json
+from accord.files import read_json, write_json
 from accord.images import iterate_images
 from accord.pipeline import STAGES, plan, run_stages
 from accord.runfile import dump_config
@@ -79,7 +79,13 @@ def test_plan_tells_and_changes_nothing(finished_run, config_of, tmp_path):
     assert {step.stage: step.state for step in fresh}["generate"] == "absent"
     assert "3 prompts x 3 = 9 images" in fresh[0].work
     stale = plan(config_of(finished_run, train={"beta": 7.0}))
-    assert {step.stage: step.state for step in stale}["train"] == "stale"
+    assert {step.stage for step in stale if step.state == "stale"} == {
+        "train",
+        "evaluate/tuned",
+        "evaluate/metrics",
+        "report",
+    }
+    assert not [step for step in stale if step.state == "stale" and "nothing" in step.work]
 
 
 def test_other_settings_never_mix_with_finished_output(finished_run, config_of):
@@ -89,6 +95,41 @@ def test_other_settings_never_mix_with_finished_output(finished_run, config_of):
     with pytest.raises(StaleArtifact, match=r"beta was 100.0 and is now 7.0.*--redo"):
         train(config_of(finished_run, train={"beta": 7.0}))
     assert promised_files(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    ("section", "stage", "message"),
+    [
+        (
+            {"train": {"beta": 7.0}},
+            "evaluate",
+            r"train was made .*: beta was 100\.0 and is now 7\.0\. Run `accord train` with",
+        ),
+        ({"adapter": {"rank": 3}}, "evaluate", r"train was made differently: rank was 2 and is now 3\. Run .*--redo"),
+        ({"method": {"loss": "hinge"}}, "evaluate", r"train was made differently: loss.*hinge"),
+        ({"method": {"pairs": "random"}}, "evaluate", r"select was .*: pairs.*random.*Run `accord select` on this run"),
+        ({"method": {"pairs": "random"}}, "train", r"select was made differently: pairs.*random"),
+        (
+            {"generate": {"guidance_scale": 5.0}},
+            "score",
+            r"generate was made .*guidance_scale.*Run `accord generate` with",
+        ),
+    ],
+)
+def test_what_was_made_with_other_settings_is_not_read(finished_run, config_of, section, stage, message):
+    before = promised_files(finished_run)
+    for redo in (False, True):  # it replaces the output of the stages that are run, not what they read
+        with pytest.raises(StaleArtifact, match=message):
+            dict(run_stages(config_of(finished_run, **section), (stage,), redo))
+    assert promised_files(finished_run) == before
+
+
+def test_evaluation_needs_nothing_of_what_only_drawing_read(finished_run, config_of, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    shutil.rmtree(run / "generate")
+    moved = {"train": {"checkpoint_every": 3}, "prompts": {"train": str(tmp_path / "gone.txt")}}
+    assert dict(run_stages(config_of(run, **moved), ("evaluate",)))["evaluate"].was_reused
 
 
 def test_a_stage_without_its_input_names_the_command(config_of, tmp_path):
@@ -141,3 +182,22 @@ def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
     keep_log(tmp_path / "new.jsonl", 0)
     assert Path(tmp_path / "new.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(("kept", "found"), [(None, "is missing"), ([1, 3], "has 2 of them")])
+def test_training_does_not_go_on_with_a_gap_in_its_log(finished_run, config_of, tmp_path, kept, found):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    log = run / "train" / "log.jsonl"
+    lines = log.read_text().splitlines()
+    log.unlink()
+    (run / "train" / "manifest.json").unlink()
+    settings = read_json(finished_run / "train" / "manifest.json")
+    write_json(run / "train" / "begun.json", {key: settings[key] for key in ("settings", "inputs")})
+    if kept:
+        log.write_text("".join(lines[step - 1] + "\n" for step in kept))
+    with pytest.raises(ArtifactError, match=rf"log\.jsonl must have a line for each of the 3 .* but {found}: bring it"):
+        train(config_of(run))
+    shutil.rmtree(run / "train" / "checkpoints")  # as it says
+    train(config_of(run))
+    assert promised_files(run) == promised_files(finished_run)
