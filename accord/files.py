@@ -142,6 +142,11 @@ def _explained(number: int, path: Path) -> ArtifactError:
             f"the disk is full: {path} could not be written ({free:.0f} MiB free); "
             "what was finished is kept: free some space and run the same command again"
         )
+    if number == errno.EFBIG:
+        return ArtifactError(
+            f"a file may not be so large here: {path} could not be written; what was finished is kept: raise the limit "
+            "(`ulimit -f unlimited`), or take a disk that holds larger files, and run the same command again"
+        )
     return ArtifactError(f"{path} could not be written: {os.strerror(number)}")
 
 

@@ -18,6 +18,7 @@ from accord.own.use import pool_size
 from accord.runfile import dump_config
 from accord.stages import encode, evaluate, generate, invert, reference, report, score, select, train
 from accord.types import Progress, no_progress
+from accord.wording import counted
 
 RUN_FILE = "run.toml"
 
@@ -146,8 +147,10 @@ def plan(config: Config) -> list[Step]:
         _step(config, "generate", generate.settings(config), (),
               config.generate.imported or config.prompts.train, images),
         *(_score_step(config, name, pool) for name in config.score.scorers),
-        _step(config, "select", select.settings(config), select.inputs(config), "score/*/",
-              f"{config.method.calibration.name} calibration, {config.method.pairs.name} pairs"),
+        _step(config, "select", select.settings(config), select.inputs(config),
+              "score/*/" if config.score.scorers else "generate/",
+              (f"{config.method.calibration.name} calibration, " if config.score.scorers else "")
+              + f"{config.method.pairs.name} pairs"),
         _step(config, "encode", encode.settings(config), ("generate", "select"), "generate/, select/",
               "prompt embeddings" + ("" if config.has_latents else " and latents (autoencoder)") + " of the pairs"),
         *([_step(config, "invert", invert.settings(config), invert.INPUTS, "select/, encode/",
@@ -159,11 +162,12 @@ def plan(config: Config) -> list[Step]:
           if reference.is_needed(config) else []),
         _step(config, "train", train.settings(config), train.inputs(config),
               ", ".join(f"{stage}/" for stage in train.inputs(config)),
-              f"{t.steps} steps x {t.batch_size} pairs, {config.adapter.mode}, {config.method.loss.name} loss"),
+              f"{counted(t.steps, 'steps')} x {counted(t.batch_size, 'pairs')}, "
+              f"{config.adapter.mode}, {config.method.loss.name} loss"),
         _step(config, "evaluate/base", evaluate.image_settings(config), (), config.prompts.evaluate,
-              f"{num_evaluate} prompts x {e.images_per_prompt} = {test} images"),
+              f"{counted(num_evaluate, 'prompts')} x {e.images_per_prompt} = {counted(test, 'images')}"),
         _step(config, "evaluate/tuned", evaluate.image_settings(config), ("train",), "train/adapter/",
-              f"the same {test} images with the tuned model"),
+              f"the same {counted(test, 'images')} with the tuned model"),
         _metrics_step(config, test),
         _step(config, "report", report.settings(config), report.INPUTS, "all of the above", "one page"),
     ]  # fmt: skip
@@ -187,11 +191,11 @@ def _pool(config: Config) -> tuple[int, str]:
     g = config.generate
     if g.imported:
         num_prompts, num_images = pool_size(config)
-        return num_images, f"{num_prompts} prompts with {num_images} images, imported"
+        return num_images, f"{counted(num_prompts, 'prompts')} with {counted(num_images, 'images')}, imported"
     num_prompts = len(load_prompts(config.prompts.train, config.prompts.num_train).prompts)
     num_images = num_prompts * g.images_per_prompt
-    words = f"{num_prompts} prompts x {g.images_per_prompt} = {num_images} images, {g.num_inference_steps} steps each"
-    return num_images, words
+    images = f"{counted(num_prompts, 'prompts')} x {g.images_per_prompt} = {counted(num_images, 'images')}"
+    return num_images, f"{images}, {counted(g.num_inference_steps, 'steps')} each"
 
 
 def _step(config: Config, name: str, settings: dict[str, Any], inputs: tuple[str, ...], reads: str, work: str) -> Step:
@@ -201,14 +205,20 @@ def _step(config: Config, name: str, settings: dict[str, Any], inputs: tuple[str
 
 def _score_step(config: Config, name: str, images: int) -> Step:
     return _step(
-        config, score.stage_name(name), score.settings(config, name), ("generate",), "generate/", f"{images} images"
+        config,
+        score.stage_name(name),
+        score.settings(config, name),
+        ("generate",),
+        "generate/",
+        counted(images, "images"),
     )
 
 
 def _metrics_step(config: Config, images: int) -> Step:
     roles = evaluate.roles(config)
     inputs = tuple(f"evaluate/scores/{model}/{name}" for model in evaluate.MODELS for name in roles)
-    work = f"2 x {images} images by {len(roles)} scorers, {config.evaluate.num_resamples} bootstrap resamples"
+    work = f"2 x {counted(images, 'images')} by {counted(len(roles), 'scorers')}, "
+    work += f"{config.evaluate.num_resamples} bootstrap resamples"
     settings, reads = evaluate.metric_settings(config), "evaluate/base/, evaluate/tuned/"
     step = _step(config, evaluate.METRICS, settings, inputs, reads, work)
     return replace(step, inputs=tuple(f"evaluate/{model}" for model in evaluate.MODELS))

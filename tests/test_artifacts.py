@@ -186,7 +186,12 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(errno.ENOSPC, "the disk is full: .*was finished is kept"), (errno.EROFS, "Read-only")]
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full: .*was finished is kept"),
+        (errno.EFBIG, r"may not be so large here: .*was finished is kept: raise the limit \(`ulimit -f unlimited`\)"),
+        (errno.EROFS, "Read-only"),
+    ],
 )
 def test_a_library_in_rust_is_understood(tmp_path, number, message):
     """Safetensors raises errors that are no OSError: `... I/O error: No space left on device (os error 28)`."""

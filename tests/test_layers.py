@@ -21,6 +21,7 @@ LAYERS = (
         "tables",
         "prompts",
         "outcome",
+        "wording",
     },
     {"diffusion", "noise", "calibrate", "select", "targets", "losses", "stats"},
     {"models", "scorers", "benchmarks", "world"},

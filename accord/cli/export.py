@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from accord.cli.terminal import console, progress_bars
+from accord.wording import counted
 
 export = typer.Typer(help="Write what other programs load.", no_args_is_help=True)
 
@@ -63,6 +64,5 @@ def pairs(
 
     with progress_bars() as bar_of:
         outcome = export_pairs(run, out, redo, bar_of("export"))
-    console.print(
-        f"[green]✓[/] {outcome.manifest.counts['pairs']} pairs: {escape(str(outcome.folder))}", soft_wrap=True
-    )
+    pairs = counted(outcome.manifest.counts["pairs"], "pairs")
+    console.print(f"[green]✓[/] {pairs}: {escape(str(outcome.folder))}", soft_wrap=True)

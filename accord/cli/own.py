@@ -12,6 +12,7 @@ from rich.table import Table
 
 from accord.cli.terminal import console, progress_bars
 from accord.errors import ConfigError
+from accord.wording import counted
 
 if TYPE_CHECKING:
     from accord.manifest import Manifest
@@ -148,8 +149,10 @@ def validate_(
     if json is not None:
         write_json(json, findings.as_json())
     console.print(findings_table(findings))
+    left = f"{counted(findings.usable, 'pairs')} {'remains' if findings.usable == 1 else 'remain'}"
+    it = "it" if findings.usable == 1 else "them"
     colour = {"clean": "green", "faults": "yellow", "unusable": "red"}[findings.status]
-    console.print(f"[{colour}]{findings.usable} pairs remain[/] ({findings.pairs['ties']} ties beside them)")
+    console.print(f"[{colour}]{left}[/] ({counted(findings.pairs['ties'], 'ties')} beside {it})")
     if findings.status != "clean":
         raise typer.Exit(FAULTS if findings.status == "faults" else UNUSABLE)
 
@@ -227,13 +230,17 @@ def _imported(manifest: Manifest, was_reused: bool) -> str:
     )
     head = f"[green]✓[/] import: {'finished before, reused; ' if was_reused else ''}"
     lines = [
-        f"{head}{c['rows']} rows, {c['prompts']} prompts, {c['images']} images ({made or 'all resized'})",
-        f"  {c['pairs']} pairs: {c['decided']} decided, {c['ties']} ties, {c['contradictory']} with labels both ways",
+        f"{head}{counted(c['rows'], 'rows')}, {counted(c['prompts'], 'prompts')}, "
+        f"{counted(c['images'], 'images')} ({made or 'all resized'})",
+        f"  {counted(c['pairs'], 'pairs')}: {c['decided']} decided, {counted(c['ties'], 'ties')}, "
+        f"{c['contradictory']} with labels both ways",
     ]
     if manifest.settings["buckets"]:
         sizes = sorted(c["sizes"].items(), key=lambda item: (-item[1], item[0]))
         lines.append(f"  sizes: {', '.join(f'{count} of {size}' for size, count in sizes)}")
     if c.get("rows_of_several_shapes"):
-        lines.append(f"  {c['rows_of_several_shapes']} rows of images of several shapes, each row cropped to one")
+        lines.append(
+            f"  {counted(c['rows_of_several_shapes'], 'rows')} of images of several shapes, each row cropped to one"
+        )
     lines += [f"  left out, {escape(reason)}: {count}" for reason, count in sorted(c["left_out"].items())]
     return "\n".join(lines)

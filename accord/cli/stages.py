@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Column, Table
 
 from accord.cli.terminal import console, progress_bars
@@ -18,8 +19,9 @@ from accord.engine.scorers import scorer_notes
 from accord.files import read_json
 from accord.manifest import load_manifest
 from accord.outcome import Outcome, read_seconds
-from accord.pipeline import STAGES, plan, require_ready, run_stages
+from accord.pipeline import STAGES, Step, plan, require_ready, run_stages
 from accord.runfile import load_config
+from accord.wording import counted
 
 SHOWN = (
     "prompts",
@@ -32,6 +34,10 @@ SHOWN = (
     "visits",
     "images_per_prompt",
 )
+
+
+BESIDE = 50
+"""Columns that the table of a plan needs beside its first, so that no word is cut."""
 
 
 def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: tuple[str, ...] | None) -> None:
@@ -68,14 +74,26 @@ def run_and_print(run_file: Path, overrides: Sequence[str], redo: bool, names: t
 def print_plan(run_file: Path, overrides: Sequence[str]) -> None:
     """Print the table of what would be done, and then raise what would stop it before it begins."""
     config = load_config(run_file, overrides)
-    table = Table(
-        Column("writes", no_wrap=True), "state", "reads", "work", title=f"{config.folder}", title_justify="left"
-    )
-    for step in plan(config):
-        table.add_row(step.writes, step.state, step.reads, step.work)
-    console.print(table)
+    steps = plan(config)
+    if console.width < max(len(step.writes) for step in steps) + BESIDE:
+        _print_plan_lines(config.folder, steps)
+    else:
+        table = Table(Column("writes", no_wrap=True), "state", "reads", "work", title_justify="left")
+        table.title = escape(config.folder)
+        for step in steps:
+            table.add_row(step.writes, step.state, escape(step.reads), escape(step.work))
+        console.print(table)
     _print_scorer_notes(config)
     require_ready(config)
+
+
+def _print_plan_lines(folder: str, steps: Sequence[Step]) -> None:
+    """Print the plan where a table has no room: a few letters per cell say nothing."""
+    console.print(folder, markup=False)
+    for step in steps:
+        console.print(f"\n[bold]{step.writes}[/] {step.state}")
+        for line in (f"reads {step.reads}", step.work):
+            console.print(Padding(escape(line), (0, 0, 0, 2)))
 
 
 def _print_scorer_notes(config: Config) -> None:
@@ -103,9 +121,13 @@ def _print_long_prompts(name: str, outcome: Outcome) -> None:
 
 def _words(counts: Mapping[str, Any]) -> str:
     words = [
-        f"{counts[key]} {key.replace('_', ' ')}" for key in SHOWN if key in counts and not isinstance(counts[key], dict)
+        counted(counts[key], key.replace("_", " "))
+        for key in SHOWN
+        if key in counts and not isinstance(counts[key], dict)
     ]
-    words += [f"{number} prompts {reason}" for reason, number in counts.get("prompts_dropped", {}).items() if number]
+    words += [
+        counted(number, f"prompts {reason}") for reason, number in counts.get("prompts_dropped", {}).items() if number
+    ]
     for key in ("left_out", "dropped", "reasons"):
         words += [f"{number} {reason}" for reason, number in counts.get(key, {}).items() if number]
     return ", ".join(words) or "done"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from accord.manifest import Manifest
 from accord.types import Prompt
+from accord.wording import counted
 
 if TYPE_CHECKING:
     from accord.models.interface import DiffusionModel
@@ -44,9 +45,12 @@ def long_prompts_note(manifest: Manifest) -> str:
     by_name = ", ".join(f"{name} reads {each['limit']} tokens and cuts {each['cut']}" for name, each in _told(found))
     example = found["example"]
     shown = example if len(example) <= EXAMPLE_CHARACTERS else example[:EXAMPLE_CHARACTERS].rstrip() + "..."
+    is_one = found["prompts"] == 1
+    are, ends = ("is", "its end decides") if is_one else ("are", "their ends decide")
+    of = counted(manifest.counts["prompts"], "prompts")
     return (
-        f"{found['prompts']} of {manifest.counts['prompts']} prompts are longer than the model reads, and their ends "
-        f"decide nothing: {by_name}; the longest has {found['tokens']} tokens: '{' '.join(shown.split())}'"
+        f"{found['prompts']} of {of} {are} longer than the model reads, and "
+        f"{ends} nothing: {by_name}; the longest has {found['tokens']} tokens: '{' '.join(shown.split())}'"
     )
 
 

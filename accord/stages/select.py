@@ -22,6 +22,7 @@ from accord.outcome import Outcome, reused, timed
 from accord.stats.correlation import within_prompt_correlation
 from accord.tables import LABELS, group_images, group_scores, read_scores, write_pairs, write_rewards
 from accord.types import GroupedScores, IndexPairs, Pair, PairScores, Progress, no_progress
+from accord.wording import counted
 
 NAME = "select"
 
@@ -245,4 +246,5 @@ def _number(value: float) -> float | None:
 
 
 def _reasons(found: IndexPairs) -> str:
-    return ", ".join(f"{count} prompts: {reason}" for reason, count in found.dropped.items()) or "no prompts"
+    told = [f"{counted(number, 'prompts')}: {reason}" for reason, number in found.dropped.items()]
+    return ", ".join(told) or "no prompts"

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from accord.cli.app import app, main
 from accord.cli.method import equation
+from accord.cli.stages import _words
 from accord.cli.terminal import console
 from accord.recipes.choices import recipe_beta, recipe_method
 from accord.recipes.elsewhere import BETAS
@@ -71,6 +72,31 @@ def test_init_writes_a_run_file_that_plan_reads(tmp_path, monkeypatch):
     assert "prompts x 4" in " ".join(planned.output.split())
     assert "score/world_alignment/" in planned.output  # whole names, however narrow the terminal
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.toml"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_plan_cuts_no_word_in_a_narrow_terminal(width, tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "width", width)
+    (tmp_path / "run.toml").write_text(initial_run_file("world", "capo"))
+    monkeypatch.chdir(tmp_path)
+    shown = runner.invoke(app, ["plan", "run.toml"]).output
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("score/world_aesthetics/", "evaluate/base/", "waiting", "world:evaluate", "calibration", "resamples"):
+        assert word in shown
+
+
+def test_numbers_are_told_as_a_person_would(tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "width", 200)
+    (tmp_path / "run.toml").write_text(initial_run_file("world", "capo"))
+    one = ("prompts.num_train=1", "generate.images_per_prompt=1", "prompts.num_evaluate=1", "train.steps=1")
+    options = [word for value in one for word in ("--set", value)]
+    shown = runner.invoke(app, ["plan", str(tmp_path / "run.toml"), *options]).output
+    assert "1 prompt x 1 = 1 image, 12 steps each" in shown
+    assert "the same 1 image with" in shown
+    assert "1 step x 16 pairs" in shown
+    assert _words({"images_per_prompt": 1, "pairs_seen": 1, "prompts_with_pairs": 2, "unscored": 1}) == (
+        "1 unscored, 2 prompts with pairs, 1 pair seen, 1 image per prompt"
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def pool(pairs) -> Path:
     assert (checked.exit_code, "13 pairs remain" in checked.output) == (0, True), checked.output
     done = runner.invoke(app, ["import", str(pairs / "pairs.jsonl"), str(pairs / "own"), "--size", "64"])
     assert done.exit_code == 0, done.output
-    assert "1 rows of images of several shapes, each row cropped to one" in done.output
+    assert "1 row of images of several shapes, each row cropped to one" in done.output
     return pairs / "own"
 
 
@@ -104,6 +104,8 @@ def test_a_run_without_scorers_has_a_report_and_its_pairs_come_back(pool, tmp_pa
     run = tmp_path / "run"
     model = {"family": "world", "path": str(save_tiny_pipeline("world", tmp_path / "model"))}
     told = config(run, pool, model=model)
+    select = next(step for step in plan(told) if step.stage == "select")
+    assert (select.reads, select.work) == ("generate/", "labelled pairs")  # no scores, so none to calibrate
     dict(run_stages(told, ("generate", "select", "encode", "train")))
     write_report(run, tmp_path / "page.html", "Own pairs", 4, 2)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -134,7 +136,7 @@ def test_captions_that_the_model_cuts_are_counted_and_told(pairs, tmp_path):
     for told in (True, False):  # the second time it is reused
         done = runner.invoke(app, ["generate", str(tmp_path / "run.toml")])
         assert done.exit_code == 0, done.output
-        assert ("note: 1 of 2 prompts are longer than the model reads" in done.output) == told
+        assert ("note: 1 of 2 prompts is longer than the model reads" in done.output) == told
     assert read_json(tmp_path / "run" / "generate" / "manifest.json")["counts"]["prompts_cut"] == 1
 
 
