@@ -16,6 +16,7 @@ from accord.report.read_evaluation import read_evaluation
 from accord.report.read_left_out import scorer_manifests
 from accord.report.records import Evaluation
 from accord.version import __version__
+from accord.wording import counted
 
 LORA, DORA = "2106.09685", "2402.09353"
 NOT_SETTINGS = {"model", "targets", *METHOD_KINDS, "error_space"}
@@ -105,12 +106,18 @@ def _options(choice: Choice) -> str:
     return ", ".join(f"{key} {value}" for key, value in choice.options.items())
 
 
+def _number_of(what: str, counts: Mapping[str, Any], key: str = "") -> str:
+    """Return `1 prompt`, `2 prompts`, or `? prompts` where the number was not kept."""
+    number = counts.get(key or what)
+    return f"? {what}" if number is None else counted(number, what)
+
+
 def data_section(found: CardData) -> str:
     """Return what was trained on: prompts, images, pairs."""
     drawing, drawn, selected = found.drawing, found.drawn, found.selected
     lines = []
     if is_imported(found):
-        lines.append(f"- imported: {drawn.get('images', '?')} images of {drawn.get('prompts', '?')} prompts")
+        lines.append(f"- imported: {_number_of('images', drawn)} of {_number_of('prompts', drawn)}")
     elif drawing:
         source = str(drawing.get("train", ""))
         name = source if source.startswith("world:") else PurePath(source).name
@@ -122,12 +129,14 @@ def data_section(found: CardData) -> str:
             f"{drawing.get('guidance_scale', '?')}"
         )
     if selected:
-        lines.append(f"- pairs: {selected.get('pairs', '?')}, of {selected.get('prompts_with_pairs', '?')} prompts")
+        lines.append(
+            f"- pairs: {selected.get('pairs', '?')}, of {_number_of('prompts', selected, 'prompts_with_pairs')}"
+        )
     trained_on = found.facts.get("pairs")
     if trained_on is not None:
         lines.append(
-            f"- seen in training: {found.counts.get('pairs_seen', '?')} visits of {trained_on} pairs, with "
-            f"{found.facts.get('prompts', '?')} prompts"
+            f"- seen in training: {found.counts.get('pairs_seen', '?')} visits of {counted(trained_on, 'pairs')}, with "
+            f"{_number_of('prompts', found.facts)}"
         )
     return "\n".join(lines) or "Nothing is recorded."
 
