@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_one_clear_line(pool, tmp_path):
         run(config(tmp_path, pool, generate={"imported": str(pool), "width": 64}), "generate")
     with pytest.raises(MissingArtifact, match="run `accord import SOURCE nowhere` first"):
         run(config(tmp_path, "nowhere"), "generate")
-    drawn = config(tmp_path, pool, generate={"imported": "", "images_per_prompt": 1}, prompts={"num_train": 1})
+    drawn = config(tmp_path, pool, generate={"imported": "", "images_per_prompt": 2}, prompts={"num_train": 1})
     run(drawn, "generate", "score")
     with pytest.raises(SelectionError, match="images that were imported with some, or a file"):
         run(drawn, "select")

@@ -28,6 +28,7 @@ from accord.manifest import load_manifest
 from accord.runfile import dump_config
 from accord.scorers.hpsv2 import FILE as HPS_2
 from accord.scorers.hpsv2_1 import FILE as HPS_21
+from accord.stages import generate
 from accord.stages.score import score
 from accord.tables import group_scores, read_scores, write_prompts
 from accord.testing.tokenizers import clip_tokenizer
@@ -81,7 +82,7 @@ def make_run(folder, options, **settings) -> Config:
             "model": {"device": "cpu"},
         }
     )
-    stage = open_stage(folder, "generate", {"made": "by hand"})
+    stage = open_stage(folder, "generate", generate.settings(config))
     if not stage.is_finished:
         rng = np.random.default_rng(0)
         write_prompts(stage.folder / "prompts.parquet", PROMPTS)
