@@ -27,7 +27,7 @@ def opened(name, folder_of, device):
     return open_model(ModelSettings(FAMILY_OF[name], str(folder_of(name)), device=device))
 
 
-@pytest.mark.parametrize("name", ["world", "sdxl", "sd3", "flux", "sana"])  # one of each file in accord/models
+@pytest.mark.parametrize("name", ["sdxl", "sd3", "flux", "sana"])
 def test_texts_pictures_and_latents(name, folder_of):
     def work(device):
         model = opened(name, folder_of, device)
@@ -42,16 +42,13 @@ def test_texts_pictures_and_latents(name, folder_of):
     torch.testing.assert_close(there[3], encoded, rtol=0.05, atol=0.05)  # of pictures that differ by one in 255
 
 
-TRAINED = [*((name, "lora") for name in ("sdxl", "sd3", "flux", "sana")), ("sd15", "full")]
-
-
-@pytest.mark.parametrize(("name", "mode"), TRAINED)
-def test_training(name, mode, folder_of):
+@pytest.mark.parametrize("name", ["sdxl", "flux"])
+def test_training(name, folder_of):
     def work(device):
         AcceleratorState._reset_state(reset_partial_state=True)
         model = opened(name, folder_of, device)
         settings = TrainSettings(steps=2, batch_size=2, beta=5.0, learning_rate=1e-3, seed=11)
-        adapter = AdapterSettings(mode, 4, 11.0, uses_gradient_checkpointing=True)
+        adapter = AdapterSettings("lora", 4, 11.0, uses_gradient_checkpointing=True)
         method = load_method(MethodConfig(loss=Choice(name="logistic"), noise=RENOISE if name == "flux" else NOISE))
         accelerator = Accelerator(cpu=True)
         state = begin(model, method, settings, adapter, accelerator)

@@ -68,7 +68,7 @@ def test_a_model_of_the_noise_is_inverted_alike(noise):
     np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("mode", "reference"), itertools.product(["lora", "full"], ["frozen", "refreshed", "ema"]))
+@pytest.mark.parametrize(("mode", "reference"), [("lora", "refreshed"), ("full", "frozen"), ("full", "ema")])
 def test_a_run_goes_on_where_it_stopped(mode, reference, tmp_path):
     def work(device):
         run = make(mode, steps=4, gradient_accumulation=2, method=method_of(loss="logistic", reference=reference))
@@ -101,8 +101,10 @@ def test_what_is_compared_lies_on_the_other_device():
 
 
 @pytest.mark.skipif(IS_REAL, reason="a GPU does not count")
-@pytest.mark.parametrize("noise", registry.names("noises"))
-@pytest.mark.parametrize("reference", ["frozen", "refreshed", "ema"])
+@pytest.mark.parametrize(
+    ("noise", "reference"),
+    [*((noise, "frozen") for noise in registry.names("noises")), ("renoise", "refreshed"), ("renoise", "ema")],
+)
 def test_a_step_waits_for_the_device_once(noise, reference):
     """Each wait leaves a GPU without work; one is needed for the numbers of the log."""
     from other_device import WAITED
