@@ -9,7 +9,7 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-MINUTES = ("check_run.py",)  # checks that take that long
+MINUTES = ("check_run.py", "check_families.py")  # checks that take that long
 CHECKS = [
     pytest.param(path.name, marks=[pytest.mark.slow] if path.name in MINUTES else [])
     for path in sorted(HERE.glob("check_*.py"))
