@@ -1,4 +1,4 @@
-"""Numbers in sentences, as a person would write them."""
+"""Numbers in sentences of terminal, logs and cards, in plain digits; pages have `plural` of `accord.report.words`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from accord.report.colours import CHOSEN, LEVELS, REJECTED
 from accord.report.noise_levels import CURVE, labels
 from accord.report.records import Training
 from accord.report.svg import inline_svg, plain_axes
-from accord.wording import counted
+from accord.report.words import plural
 
 MAX_POINTS = 400
 WINDOW_SHARE = 0.05  # of the run, averaged around each step
@@ -176,4 +176,4 @@ def _described(panel: Panel, training: Training) -> str:
             values = smoothed(training.curves[name])
             known = values[~np.isnan(values)]
             parts.append(f"{label} from {known[0]:.3g} to {known[-1]:.3g}")
-    return f"{panel.title} over {counted(len(training.steps), 'steps')}: {', '.join(parts)}"
+    return f"{panel.title} over {plural(len(training.steps), 'step')}: {', '.join(parts)}"

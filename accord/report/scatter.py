@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from accord.report.colours import BASE, CHOSEN, REJECTED
 from accord.report.records import Group
 from accord.report.svg import inline_svg, plain_axes
-from accord.wording import counted
+from accord.report.words import plural
 
 SIZE = (4.6, 4.0)
 MARKERS = (  # of images on the upper frontier, the lower one, both or neither
@@ -77,7 +77,7 @@ def _described(group: Group) -> str:
     lower = [str(n + 1) for n, image in enumerate(group.images) if image.is_lower]
     axes = " against ".join(group.scorers[:2])
     return (
-        f"Calibrated rewards of {counted(len(group.images), 'images')}, {axes}. "
+        f"Calibrated rewards of {plural(len(group.images), 'image')}, {axes}. "
         f"Upper frontier: {', '.join(upper) or 'none'}; lower frontier: {', '.join(lower) or 'none'}; "
-        f"{counted(len(group.pairs), 'pairs')}, an arrow from rejected to chosen each."
+        f"{plural(len(group.pairs), 'pair')}, an arrow from rejected to chosen each."
     )

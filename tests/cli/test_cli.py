@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -197,3 +198,10 @@ def test_a_locked_folder_is_one_clear_line(tmp_path, monkeypatch, capsys):
     with locked(tmp_path / "run"):
         error = fails(monkeypatch, capsys, "generate", str(tmp_path / "run.toml"))
     assert "is in use by process" in error
+
+
+def test_the_help_of_init_names_every_family_and_the_readme_too():
+    told = runner.invoke(app, ["init", "--help"], env={"COLUMNS": "200"}).output
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in families() if not re.search(rf"\b{name}\b", told)] == []
+    assert [name for name in families() if f"`{name}`" not in readme] == []
